@@ -1,0 +1,342 @@
+"""The environment, read once and checked as a whole.
+
+`load_settings` takes a mapping, never `os.environ` behind the caller's back, and either returns frozen settings or
+raises one ConfigError that lists every fault, with a suggestion for a misspelt name. An empty variable counts as unset.
+A secret may come from a file named by `<NAME>_FILE`, and no message ever repeats one.
+
+pydantic checks the values; the names, the `_FILE` variants and the seeds' DB_* and REDIS_* are ours, so
+pydantic-settings would add an import of 0.3 s to every start and nothing else.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, unquote, urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import model_validator as after_all_fields
+
+from cronsvc.errors import ConfigError
+
+PREFIX = "CRONSVC_"
+FILE_SUFFIX = "_FILE"
+QUEUE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+HOST_PATTERN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
+
+
+def _split(value: Any) -> Any:
+    """`a, b c` as a tuple; anything but text is left to pydantic."""
+    return tuple(part for part in re.split(r"[,\s]+", value) if part) if isinstance(value, str) else value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _queue(value: str) -> str:
+    if not QUEUE_PATTERN.fullmatch(value):
+        raise ValueError("a queue is 1 to 63 letters, digits, '_', '.' or '-', and starts with a letter or digit")
+    return value
+
+
+def _egress(value: str) -> str:
+    if re.fullmatch(r"[0-9.]+(/.*)?|.*:.*", value):
+        try:
+            ip_network(value, strict=False)
+        except ValueError:
+            raise ValueError(f"{value!r} is neither a network such as 10.0.0.0/8 nor a host name") from None
+    elif not HOST_PATTERN.fullmatch(value):
+        raise ValueError(f"{value!r} is neither a network such as 10.0.0.0/8 nor a host name")
+    return value
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if "://" in text:
+        _check_url(text, ("postgresql", "postgres"), "postgresql://user:password@host:5432/database")
+    elif not re.match(r"\s*\w+\s*=", text):  # libpq's `host=… dbname=…` is as good
+        raise ValueError("should be a URL such as postgresql://user:password@host:5432/database")
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    _check_url(value.get_secret_value(), ("redis", "rediss", "unix"), "redis://:password@host:6379/0")
+    return value
+
+
+def _check_url(text: str, schemes: Sequence[str], example: str) -> None:
+    try:
+        parts = urlsplit(text)
+        well_formed = parts.scheme in schemes and (parts.port is None or parts.port > 0)
+    except ValueError:  # urllib's own message may quote the password
+        well_formed = False
+    if not well_formed:
+        raise ValueError(f"should be a URL such as {example}; special characters in a password are written as %40 etc.")
+
+
+def _password(url: str) -> str | None:
+    return urlsplit(url).password if "://" in url else None
+
+
+Names = Annotated[tuple[Annotated[str, AfterValidator(_queue)], ...], BeforeValidator(_split)]
+Grants = Annotated[tuple[Annotated[str, AfterValidator(_egress)], ...], BeforeValidator(_split)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+
+
+class Settings(BaseModel):
+    """Everything an operator can say. Made by `load_settings`; the aliases are the environment's names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+    database_url: DatabaseUrl | None = Field(
+        None, alias="DATABASE_URL", description="Postgres 14 or newer, `postgresql://` or `postgres://`"
+    )
+    redis_url: RedisUrl | None = Field(
+        None, alias="REDIS_URL", description="Redis 6.2 or newer, or Valkey: `redis://`, `rediss://` or `unix://`"
+    )
+    port: int = Field(8000, alias="PORT", ge=0, le=65535, description="where the API listens")
+    host: str | None = Field(
+        None, alias="CRONSVC_HOST", description="address to listen on (`api`: 0.0.0.0, `up`: 127.0.0.1)"
+    )
+    data_dir: Path | None = Field(
+        None, alias="CRONSVC_DATA_DIR", description="where `cronsvc up` keeps its embedded servers' data"
+    )
+    default_queue: Annotated[str, AfterValidator(_queue)] = Field(
+        "default", alias="QUEUE_NAME", description="queue of a job that names none"
+    )
+    worker_queues: Names = Field(
+        (), alias="CRONSVC_WORKER_QUEUES", description="queues this worker serves, comma separated; none: `QUEUE_NAME`"
+    )
+    worker_concurrency: int = Field(
+        5, alias="CRONSVC_WORKER_CONCURRENCY", ge=1, le=1000, description="executions one worker process runs at a time"
+    )
+    egress_allow: Grants = Field(
+        (), alias="CRONSVC_EGRESS_ALLOW", description="private networks (CIDR) and hosts that job URLs may reach"
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        "info", alias="CRONSVC_LOG_LEVEL", description="`debug`, `info`, `warning` or `error`"
+    )
+    log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = Field(
+        "auto", alias="CRONSVC_LOG_FORMAT", description="`json`, `console`, or `auto`: console on a terminal"
+    )
+    poll_seconds: float = Field(
+        5.0, alias="CRONSVC_POLL_SECONDS", ge=0.05, le=60, description="longest sleep of a scheduler"
+    )
+    tick_batch: int = Field(1000, alias="CRONSVC_TICK_BATCH", ge=1, le=10_000, description="due jobs taken in one tick")
+    advisory_locks: bool = Field(
+        True, alias="CRONSVC_ADVISORY_LOCKS", description="spread the work over schedulers; off is correct and slower"
+    )
+    lease_seconds: float = Field(
+        10.0, alias="CRONSVC_LEASE_SECONDS", ge=1, le=600, description="a worker silent for this long is taken for dead"
+    )
+    heartbeat_seconds: float = Field(
+        2.0, alias="CRONSVC_HEARTBEAT_SECONDS", ge=0.1, le=60, description="how often a worker renews its lease"
+    )
+    redispatch_seconds: float = Field(
+        5.0,
+        alias="CRONSVC_REDISPATCH_SECONDS",
+        ge=0.5,
+        le=600,
+        description="a ticket unanswered for this long is repeated",
+    )
+    drain_seconds: float = Field(
+        20.0,
+        alias="CRONSVC_DRAIN_SECONDS",
+        ge=0,
+        le=3600,
+        description="how long a stopping worker lets its work finish",
+    )
+    retention_days: int = Field(
+        90, alias="CRONSVC_RETENTION_DAYS", ge=1, le=36_500, description="executions are kept for this many days"
+    )
+    pooler: Annotated[Literal["none", "transaction"], BeforeValidator(_lower)] = Field(
+        "none", alias="CRONSVC_POOLER", description="`transaction` behind pgbouncer in that mode"
+    )
+    pool_size: int = Field(
+        10, alias="CRONSVC_POOL_SIZE", ge=1, le=500, description="Postgres connections of one process"
+    )
+    redis_prefix: Annotated[str, AfterValidator(_queue)] = Field(
+        "cronsvc", alias="CRONSVC_REDIS_PREFIX", description="first part of every Redis key"
+    )
+    max_body_bytes: int = Field(
+        262_144, alias="CRONSVC_MAX_BODY_BYTES", ge=1024, le=67_108_864, description="largest request body"
+    )
+    trusted_proxies: Words = Field(
+        (), alias="CRONSVC_TRUSTED_PROXIES", description="addresses whose `X-Forwarded-*` headers are believed"
+    )
+
+    @after_all_fields(mode="after")
+    def _lease_outlives_heartbeats(self) -> Self:
+        if self.lease_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError(
+                "CRONSVC_LEASE_SECONDS: should be at least twice CRONSVC_HEARTBEAT_SECONDS, or one late heartbeat "
+                "loses a worker's work"
+            )
+        return self
+
+    def require_database_url(self) -> str:
+        """The URL in plain text; ConfigError says what to set."""
+        if self.database_url is None:
+            raise ConfigError("DATABASE_URL is not set: give the Postgres server, or start one with `cronsvc up`")
+        return self.database_url.get_secret_value()
+
+    def secret_values(self) -> tuple[str, ...]:
+        """What no log line may show: passwords in the URLs, as written there and as meant."""
+        urls = (self.database_url, self.redis_url)
+        passwords = [password for url in urls if url and (password := _password(url.get_secret_value()))]
+        return tuple({*passwords, *(unquote(password) for password in passwords)})
+
+    def require_redis_url(self) -> str:
+        """The URL in plain text; ConfigError says what to set."""
+        if self.redis_url is None:
+            raise ConfigError("REDIS_URL is not set: give the Redis server, or start one with `cronsvc up`")
+        return self.redis_url.get_secret_value()
+
+
+SEED_NAMES: Mapping[str, str] = {
+    "DB_HOST": "with the next four, in place of `DATABASE_URL`: host name, address or socket folder",
+    "DB_PORT": "5432",
+    "DB_USER": "",
+    "DB_PASSWORD": "",
+    "DB_DATABASE": "",
+    "REDIS_HOST": "with the next three, in place of `REDIS_URL`",
+    "REDIS_PORT": "6379",
+    "REDIS_PASSWORD": "",
+    "REDIS_DB": "0",
+}
+
+
+def _aliases() -> dict[str, str]:
+    return {field.alias: name for name, field in Settings.model_fields.items() if field.alias}
+
+
+def _secrets() -> tuple[str, ...]:
+    fields = Settings.model_fields.values()
+    marked = tuple(field.alias for field in fields if field.alias and "SecretStr" in str(field.annotation))
+    return (*marked, "DB_PASSWORD", "REDIS_PASSWORD")
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Check the environment. ConfigError: one line for every fault, and nothing of any secret."""
+    passwords = ("DB_PASSWORD", "REDIS_PASSWORD")  # a space at their ends may be meant
+    given = {name: value if name in passwords else value.strip() for name, value in environ.items() if value.strip()}
+    faults: list[str] = []
+    _read_files(given, faults)
+    _compose_urls(given, faults)
+    aliases = _aliases()
+    for name in sorted(given):
+        if name.startswith(PREFIX) and name not in aliases:
+            faults.append(_unknown(name))
+    try:
+        settings = Settings.model_validate({name: given[name] for name in aliases if name in given})
+    except ValidationError as error:
+        faults.extend(_fault(detail) for detail in error.errors(include_url=False))
+        raise _config_error(faults) from None
+    if faults:
+        raise _config_error(faults)
+    return settings
+
+
+def environment_table() -> str:
+    """The README's table of every variable, as markdown; a test holds the two equal."""
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for field in Settings.model_fields.values():
+        default = "" if field.default in (None, ()) else f"`{_plain(field.default)}`"
+        also = f"; or `{field.alias}{FILE_SUFFIX}`" if field.alias in _secrets() else ""
+        lines.append(f"| `{field.alias}` | {default} | {field.description}{also} |")
+    for name, note in SEED_NAMES.items():
+        default, meaning = (f"`{note}`", "") if note.isdigit() else ("", note)
+        if name in _secrets():
+            meaning = f"or `{name}{FILE_SUFFIX}`"
+        lines.append(f"| `{name}` | {default} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _read_files(given: dict[str, str], faults: list[str]) -> None:
+    """Replace every `<SECRET>_FILE` by its secret."""
+    for name in _secrets():
+        file_name = given.pop(name + FILE_SUFFIX, None)
+        if file_name is None:
+            continue
+        if name in given:
+            faults.append(f"{name}{FILE_SUFFIX}: {name} is set as well; keep one of the two")
+            continue
+        try:
+            given[name] = Path(file_name).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            faults.append(f"{name}{FILE_SUFFIX}: cannot read {file_name}: {reason}")
+
+
+def _compose_urls(given: dict[str, str], faults: list[str]) -> None:
+    """The seeds' separate variables as URLs; a URL that is set wins."""
+    if "DATABASE_URL" not in given and ("DB_HOST" in given or "DB_DATABASE" in given):
+        missing = [name for name in ("DB_USER", "DB_DATABASE") if name not in given]
+        faults.extend(f"{name}: is needed beside the other DB_*, unless DATABASE_URL is set" for name in missing)
+        port = _port(given, "DB_PORT", 5432, faults)
+        if not missing:
+            host = given.get("DB_HOST", "localhost")
+            login = _login(given["DB_USER"], given.get("DB_PASSWORD"))
+            database = quote(given["DB_DATABASE"], safe="")
+            is_socket = host.startswith("/")
+            where = f"/{database}?host={quote(host)}&port={port}" if is_socket else f"{_host(host)}:{port}/{database}"
+            given["DATABASE_URL"] = f"postgresql://{login}@{where}"
+    if "REDIS_URL" not in given and "REDIS_HOST" in given:
+        port = _port(given, "REDIS_PORT", 6379, faults)
+        number = given.get("REDIS_DB", "0")
+        if not number.isdecimal():
+            faults.append(f"REDIS_DB: should be a number, not {number!r}")
+            return
+        login = _login("", given["REDIS_PASSWORD"]) + "@" if "REDIS_PASSWORD" in given else ""
+        given["REDIS_URL"] = f"redis://{login}{_host(given['REDIS_HOST'])}:{port}/{number}"
+
+
+def _login(user: str, password: str | None) -> str:
+    return quote(user, safe="") + (":" + quote(password, safe="") if password else "")
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else quote(host, safe="")
+
+
+def _port(given: Mapping[str, str], name: str, default: int, faults: list[str]) -> int:
+    text = given.get(name, str(default))
+    if text.isdecimal() and 0 < int(text) < 65536:
+        return int(text)
+    faults.append(f"{name}: should be a port between 1 and 65535, not {text!r}")
+    return default
+
+
+def _unknown(name: str) -> str:
+    known = [*_aliases(), *(secret + FILE_SUFFIX for secret in _secrets()), *SEED_NAMES]
+    plain = name.removeprefix(PREFIX)
+    close = [plain] if plain in known else difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    return f"{name}: there is no such variable" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _fault(detail: Mapping[str, Any]) -> str:
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if not detail["loc"]:
+        return message
+    name = str(detail["loc"][0])
+    message = message[:1].lower() + message[1:]
+    given = detail["input"]
+    is_told = name not in _secrets() and isinstance(given, str) and repr(given) not in message
+    return f"{name}: {message}" + (f", not {given!r}" if is_told else "")
+
+
+def _config_error(faults: Sequence[str]) -> ConfigError:
+    if len(faults) == 1:
+        return ConfigError(f"the environment has a fault: {faults[0]}")
+    return ConfigError(f"the environment has {len(faults)} faults:" + "".join(f"\n  {fault}" for fault in faults))
