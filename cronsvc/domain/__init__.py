@@ -1,0 +1,1 @@
+"""Pure ideas: no clock, no I/O, no randomness. Read these files first."""

@@ -1,0 +1,183 @@
+"""One occurrence of a job: its states, and the small values that travel with it.
+
+                   ┌──────── retry: dispatch_at = now + backoff ────────┐
+                   ▼                                                    │
+    (fire) ───▶ QUEUED ─── claim: attempt + 1, claim_no + 1 ───▶ RUNNING ┤
+       │           │                                                    ├──▶ SUCCESS
+       │           │                                                    ├──▶ FAILED
+       │           └──────────────▶ CANCELLED ◀─────────────────────────┘
+       └──────▶ SKIPPED
+
+TRANSITIONS is that drawing as data; a test holds the two together.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    QUEUED = "QUEUED"  # recorded; waits for its ticket, its backoff or a free worker
+    RUNNING = "RUNNING"  # claimed by a worker that holds a lease
+    SUCCESS = "SUCCESS"  # an attempt reported success
+    FAILED = "FAILED"  # no attempts left, or a failure that no attempt can mend; a dead letter until resolved
+    SKIPPED = "SKIPPED"  # due, and deliberately not run; status_reason says why
+    CANCELLED = "CANCELLED"  # stopped by a person or replaced by a newer execution
+
+
+TERMINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.SKIPPED, Status.CANCELLED})
+
+TRANSITIONS: Mapping[Status | None, frozenset[Status]] = {
+    None: frozenset({Status.QUEUED, Status.SKIPPED}),
+    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED}),
+    Status.RUNNING: frozenset({Status.QUEUED, Status.SUCCESS, Status.FAILED, Status.CANCELLED}),
+    Status.SUCCESS: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.SKIPPED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+
+
+class Trigger(StrEnum):
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+    BACKFILL = "backfill"
+    DEPENDENCY = "dependency"
+    RECOVERY = "recovery"
+
+
+class Reason(StrEnum):
+    """`status_reason`: why a row is FAILED, SKIPPED or CANCELLED."""
+
+    ERROR = "error"  # FAILED: the last attempt reported a failure
+    TIMEOUT = "timeout"  # FAILED: the last attempt ran out of time
+    LOST = "lost"  # FAILED: the worker died holding it, its effect is unknown
+    MISFIRE = "misfire"  # SKIPPED: seen later than the grace allows
+    OVERLAP = "overlap"  # SKIPPED: the previous one is unfinished
+    PAUSED = "paused"  # SKIPPED: the job was paused at that instant
+    USER = "user"  # CANCELLED: by a person
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What Redis may carry: an execution's identity and the claim it expects, nothing of the payload."""
+
+    execution_id: int
+    job_id: int
+    scheduled_time: datetime
+    claim_no: int
+    queue: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An execution this worker may run for one attempt. `claim_no` fences everything it will write."""
+
+    execution_id: int
+    job_id: int
+    scheduled_time: datetime
+    trigger: Trigger
+    revision: int
+    attempt: int
+    max_attempts: int
+    claim_no: int
+    ready_at: datetime  # when this attempt became ready to run: recorded, or its backoff over
+    start_time: datetime
+    params: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorDetail:
+    """Why an attempt failed: a stable `type` (`http_status`, `timeout`, `egress_denied`, `lost`, …) and words for people."""
+
+    type: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an executor says of one attempt.
+
+    `error` is None for success. `retryable` and `retry_after` (seconds) matter only with an error. `result` is JSON,
+    capped by the executor; `excerpt` is what the target answered, capped at 64 KB.
+    """
+
+    error: ErrorDetail | None = None
+    retryable: bool = True
+    retry_after: float | None = None
+    result: Any = None
+    http_status: int | None = None
+    excerpt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A decided end of an attempt, ready to be written behind the fence.
+
+    `retry_seconds` is set when status is QUEUED: how long to wait before the next dispatch. `ready_at` is the claim's.
+    """
+
+    execution_id: int
+    job_id: int
+    scheduled_time: datetime
+    claim_no: int
+    ready_at: datetime
+    status: Status
+    status_reason: str | None
+    outcome: str  # the attempt's word: success, error, timeout, lost, released, cancelled
+    retry_seconds: float | None = None
+    refund_attempt: bool = False  # a hand-back that must not cost an attempt (drain, unknown job type)
+    result: Any = None
+    error: ErrorDetail | None = None
+    http_status: int | None = None
+    excerpt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A row of `job_executions` as readers see it, with its job's name. Times are aware UTC."""
+
+    id: int
+    job_id: int
+    job_name: str
+    namespace: str
+    scheduled_time: datetime
+    trigger: Trigger
+    status: Status
+    status_reason: str | None
+    revision: int
+    queue: str
+    priority: int
+    attempt: int
+    max_attempts: int
+    worker_id: str | None
+    queued_at: datetime
+    start_time: datetime | None
+    end_time: datetime | None
+    skipped_until: datetime | None
+    skipped_count: int | None
+    params: Mapping[str, Any] | None
+    requested_by: str | None
+    progress: int | None
+    result: Any
+    error: Mapping[str, Any] | None
+    log_details: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A row of `job_attempts`: one finished try."""
+
+    attempt: int
+    claim_no: int
+    outcome: str
+    worker_id: str | None
+    queued_at: datetime | None
+    start_time: datetime | None
+    end_time: datetime
+    error: Mapping[str, Any] | None
+    http_status: int | None
+    response_excerpt: str | None
