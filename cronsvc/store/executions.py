@@ -1,0 +1,205 @@
+"""Statements on `job_executions` for people: reading them, asking for one, calling waiting ones off.
+
+What workers and ticks write is in `ticks` and `running`. Lists go along an index: by id over everything, by the primary
+key for one job.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from cronsvc.domain.execution import Attempt, Execution, Reason, Status, Trigger
+from cronsvc.domain.job import Job
+from cronsvc.store.pool import Conn
+from cronsvc.store.rows import ATTEMPT_COLUMNS, EXECUTION_COLUMNS, attempt_from_row, execution_from_row
+
+COLUMNS = sql.SQL(EXECUTION_COLUMNS)
+
+# One moment, taken once, and never a whole second: those belong to schedules.
+INSERT_MANUAL = sql.SQL("""
+WITH moment AS MATERIALIZED (
+    SELECT coalesce(%(now)s::timestamptz, clock_timestamp()) AS now
+), e AS (
+    INSERT INTO job_executions (job_id, scheduled_time, trigger, status, revision, queue, priority, max_attempts,
+                                dispatch_at, dispatches, params, requested_by)
+    SELECT %(job_id)s::bigint,
+           CASE WHEN date_trunc('second', m.now) = m.now THEN m.now + interval '1 microsecond' ELSE m.now END,
+           'manual', 'QUEUED', %(revision)s::integer, %(queue)s::text, %(priority)s::smallint,
+           %(max_attempts)s::integer, m.now + %(redispatch)s::interval, 1, %(params)s::jsonb, %(requested_by)s::text
+      FROM moment AS m
+        ON CONFLICT (job_id, scheduled_time) DO NOTHING
+    RETURNING *
+)
+SELECT {columns} FROM e JOIN jobs AS j ON j.id = e.job_id
+""").format(columns=COLUMNS)
+
+
+async def insert_manual(
+    conn: Conn,
+    job: Job,
+    *,
+    params: Mapping[str, Any] | None,
+    requested_by: str,
+    redispatch: timedelta,
+    now: datetime | None = None,
+) -> Execution | None:
+    """Record an execution that a person asked for, as already dispatched; None if that microsecond is taken."""
+    parameters = {
+        "now": now,
+        "job_id": job.id,
+        "revision": job.revision,
+        "queue": job.definition.queue,
+        "priority": int(job.definition.priority),
+        "max_attempts": job.definition.max_attempts,
+        "redispatch": redispatch,
+        "params": None if params is None else Jsonb(dict(params)),
+        "requested_by": requested_by,
+    }
+    async with conn.cursor(row_factory=dict_row) as found:
+        row = await (await found.execute(INSERT_MANUAL, parameters)).fetchone()
+    return None if row is None else execution_from_row(row)
+
+
+INSERT_SKIPPED = """
+INSERT INTO job_executions (job_id, scheduled_time, trigger, status, status_reason, revision, queue, priority,
+                            max_attempts, dispatch_at, previous_time, skipped_until, skipped_count, end_time)
+VALUES (%(job_id)s, %(first)s, 'schedule', 'SKIPPED', %(reason)s, %(revision)s, %(queue)s, %(priority)s,
+        %(max_attempts)s, NULL, %(previous)s, %(last)s, %(count)s, clock_timestamp())
+    ON CONFLICT (job_id, scheduled_time) DO NOTHING
+"""
+
+
+async def insert_skipped(
+    conn: Conn, job: Job, *, reason: Reason, first: datetime, last: datetime, count: int | None
+) -> None:
+    """Record in one row that no instant from `first` to `last` runs; `count` is how many, None for a great many."""
+    await conn.execute(
+        INSERT_SKIPPED,
+        {
+            "job_id": job.id,
+            "first": first,
+            "last": last,
+            "count": count,
+            "reason": reason.value,
+            "revision": job.revision,
+            "queue": job.definition.queue,
+            "priority": int(job.definition.priority),
+            "max_attempts": job.definition.max_attempts,
+            "previous": job.last_fire_time,
+        },
+    )
+
+
+CANCEL_WAITING = """
+WITH waiting AS (
+    SELECT job_id, scheduled_time FROM job_executions
+     WHERE job_id = %(job_id)s::bigint AND status = 'QUEUED'
+     ORDER BY job_id, scheduled_time
+       FOR UPDATE
+)
+UPDATE job_executions AS e
+   SET status = 'CANCELLED', status_reason = %(reason)s::text, dispatch_at = NULL, end_time = clock_timestamp()
+  FROM waiting AS w
+ WHERE e.job_id = w.job_id AND e.scheduled_time = w.scheduled_time AND e.status = 'QUEUED'
+"""
+
+
+async def cancel_waiting(conn: Conn, job_id: int, *, reason: Reason) -> int:
+    """Cancel everything of a job that is QUEUED, in the key order that claims use too; returns how many."""
+    return (await conn.execute(CANCEL_WAITING, {"job_id": job_id, "reason": reason.value})).rowcount
+
+
+PAGE = sql.SQL("""
+SELECT {columns} FROM job_executions AS e JOIN jobs AS j ON j.id = e.job_id
+ WHERE {filters} ORDER BY e.id DESC LIMIT %(limit)s::integer
+""")
+
+
+async def page(
+    conn: Conn,
+    *,
+    namespaces: Sequence[str] | None,
+    status: Status | None,
+    trigger: Trigger | None,
+    before_id: int | None,
+    limit: int,
+) -> list[Execution]:
+    """Executions of every job, newest first, below `before_id`; a filter that is None does not filter."""
+    parameters = {
+        "namespaces": None if namespaces is None else list(namespaces),
+        "status": status and status.value,
+        "trigger": trigger and trigger.value,
+        "before_id": before_id,
+    }
+    return await _many(conn, PAGE, parameters, limit)
+
+
+PAGE_OF_JOB = sql.SQL("""
+SELECT {columns} FROM job_executions AS e JOIN jobs AS j ON j.id = e.job_id
+ WHERE e.job_id = %(job_id)s::bigint AND {filters}
+ ORDER BY e.scheduled_time DESC LIMIT %(limit)s::integer
+""")
+
+
+async def page_of_job(
+    conn: Conn,
+    job_id: int,
+    *,
+    status: Status | None,
+    trigger: Trigger | None,
+    before: datetime | None,
+    limit: int,
+) -> list[Execution]:
+    """Executions of one job, live or deleted, latest first, earlier than `before`."""
+    parameters = {"status": status and status.value, "trigger": trigger and trigger.value, "before": before}
+    return await _many(conn, PAGE_OF_JOB, parameters, limit, job_id=job_id)
+
+
+FIND = sql.SQL("""
+SELECT {columns} FROM job_executions AS e JOIN jobs AS j ON j.id = e.job_id WHERE e.id = %(execution_id)s::bigint
+""").format(columns=COLUMNS)
+
+
+async def find(conn: Conn, execution_id: int) -> Execution | None:
+    """One execution, of a job live or deleted."""
+    async with conn.cursor(row_factory=dict_row) as found:
+        row = await (await found.execute(FIND, {"execution_id": execution_id})).fetchone()
+    return None if row is None else execution_from_row(row)
+
+
+ATTEMPTS = sql.SQL("""
+SELECT {columns} FROM job_attempts AS a
+ WHERE a.job_id = %(job_id)s::bigint AND a.scheduled_time = %(scheduled_time)s::timestamptz
+ ORDER BY a.claim_no
+""").format(columns=sql.SQL(ATTEMPT_COLUMNS))
+
+
+async def attempts(conn: Conn, job_id: int, scheduled_time: datetime) -> tuple[Attempt, ...]:
+    """The finished attempts of one execution, in the order they were made."""
+    async with conn.cursor(row_factory=dict_row) as found:
+        await found.execute(ATTEMPTS, {"job_id": job_id, "scheduled_time": scheduled_time})
+        return tuple(attempt_from_row(row) for row in await found.fetchall())
+
+
+_FILTERS: Mapping[str, sql.SQL] = {
+    "namespaces": sql.SQL("j.namespace = ANY (%(namespaces)s::text[])"),
+    "status": sql.SQL("e.status = %(status)s::text"),
+    "trigger": sql.SQL("e.trigger = %(trigger)s::text"),
+    "before_id": sql.SQL("e.id < %(before_id)s::bigint"),
+    "before": sql.SQL("e.scheduled_time < %(before)s::timestamptz"),
+}
+
+
+async def _many(
+    conn: Conn, statement: sql.SQL, filters: Mapping[str, object], limit: int, **others: object
+) -> list[Execution]:
+    """Run a list with the filters that are not None; only those reach the planner."""
+    given = {name: value for name, value in filters.items() if value is not None}
+    condition = sql.SQL(" AND ").join([sql.SQL("true"), *(_FILTERS[name] for name in given)])
+    async with conn.cursor(row_factory=dict_row) as found:
+        await found.execute(statement.format(columns=COLUMNS, filters=condition), given | others | {"limit": limit})
+        return [execution_from_row(row) for row in await found.fetchall()]
