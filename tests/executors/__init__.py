@@ -1,0 +1,1 @@
+"""Job types against real targets on loopback."""
