@@ -1,0 +1,25 @@
+"""The acts of cronsvc, and the only floor that opens transactions.
+
+The life of one firing, in the order of the files to read:
+
+`scheduling`  T1. A scheduler finds due jobs, locks them, plans them (`domain.plan`, pure) and writes in one transaction
+              a row for each instant and the cursor behind it. Two schedulers, a crash, a clock that jumps: the unique
+              key (job_id, scheduled_time) makes the second write of an instant nothing. The advisory locks spread the
+              work; with them off the rows are the same.
+`dispatch`    After the commit the new rows become tickets in Redis: identities, no payload. Redis may lose, double or
+              delay any of them. T2 pushes again whatever is QUEUED past its `dispatch_at`: lost tickets, retries after
+              their backoff, jittered starts. Redis being away costs delay, never a row.
+`running`     T3. A worker claims before any side effect: QUEUED → RUNNING, attempt + 1, claim_no + 1, all in one
+              conditional statement, so a ticket that comes twice starts nothing. It runs the executor of the revision
+              that the row pinned, under the job's timeout. T4. The end is written behind the fence `claim_no`: a worker
+              that was frozen meanwhile writes nothing. A failure with attempts left goes back to QUEUED. T5. When a
+              worker's lease runs out, what it held is counted as lost and tried again, or FAILED(lost) when it must not
+              be: nobody knows whether its target was called, and the row says so.
+`upkeep`      Partitions ahead and behind.
+
+People act through `jobs` (with `job_validation` and `job_edits`), `executions`, `access`, `status` and `preview`. An edit
+first settles what its old definition owes, then changes; revision, audit row and cursor go with it or not at all.
+
+Not promised: exactly-once effects at a target (it gets the same `Idempotency-Key` for every attempt), and nothing across
+an asynchronous failover of Postgres, which may forget commits.
+"""

@@ -1,0 +1,86 @@
+"""Executions as people see them: a deleted job's stay readable, those of foreign namespaces do not exist."""
+
+from cronsvc.domain.execution import Attempt, Execution, Status, Trigger
+from cronsvc.errors import NotFound
+from cronsvc.services.access import Caller
+from cronsvc.services.paging import (
+    Page,
+    check_limit,
+    id_cursor,
+    page_of,
+    read_id_cursor,
+    read_time_cursor,
+    time_cursor,
+)
+from cronsvc.store import executions, jobs
+from cronsvc.store.pool import Database
+
+GREATEST_ID = 2**63 - 1
+
+
+class Executions:
+    """The executions of one database."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def list(
+        self,
+        caller: Caller,
+        *,
+        job_id: int | None = None,
+        status: Status | None = None,
+        trigger: Trigger | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Execution]:
+        """Executions, newest first; with `job_id` those of one job by scheduled time, latest first.
+
+        NotFound: there never was such a job, or not for this caller.
+        """
+        if job_id is not None:
+            return await self._list_of_job(caller, job_id, status, trigger, cursor, limit)
+        before = read_id_cursor("executions", cursor)
+        async with self._db.statements() as conn:
+            found = await executions.page(
+                conn,
+                namespaces=caller.namespaces,
+                status=status,
+                trigger=trigger,
+                before_id=before,
+                limit=check_limit(limit) + 1,
+            )
+        return page_of(found, limit, lambda each: id_cursor("executions", each.id))
+
+    async def _list_of_job(
+        self,
+        caller: Caller,
+        job_id: int,
+        status: Status | None,
+        trigger: Trigger | None,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[Execution]:
+        kind = f"executions/{job_id}"
+        before = read_time_cursor(kind, cursor)
+        async with self._db.statements() as conn:
+            namespace = await jobs.namespace_of(conn, job_id) if 0 < job_id <= GREATEST_ID else None
+            if namespace is None or not caller.sees(namespace):
+                raise NotFound(f"there is no job {job_id}")
+            found = await executions.page_of_job(
+                conn,
+                job_id,
+                status=status,
+                trigger=trigger,
+                before=None if before is None else before[0],
+                limit=check_limit(limit) + 1,
+            )
+        return page_of(found, limit, lambda each: time_cursor(kind, each.scheduled_time, each.id))
+
+    async def get(self, execution_id: int, caller: Caller) -> tuple[Execution, tuple[Attempt, ...]]:
+        """One execution and its finished attempts, in the order they were made."""
+        async with self._db.statements() as conn:
+            found = await executions.find(conn, execution_id) if 0 < execution_id <= GREATEST_ID else None
+            if found is None or not caller.sees(found.namespace):
+                raise NotFound(f"there is no execution {execution_id}")
+            return found, await executions.attempts(conn, found.job_id, found.scheduled_time)

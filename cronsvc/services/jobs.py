@@ -1,0 +1,308 @@
+"""Jobs as people see them: define, find, change, pause, run now.
+
+Promises: one request is one transaction, audited with its caller; on any error nothing is written. A caller with
+namespaces neither sees nor touches jobs of others: their ids are NotFound. Every edit begins in `_editing`, which
+records what the old definition still owed before it changes. Tickets leave after the commit. Roles are the door's
+business.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from cronsvc.domain.execution import Execution, Reason, Ticket
+from cronsvc.domain.job import Job, JobDefinition
+from cronsvc.domain.schedule import ScheduleError
+from cronsvc.errors import Conflict, Forbidden, InvalidInput, NotFound, PreconditionFailed
+from cronsvc.executors.base import Executor
+from cronsvc.services import job_edits
+from cronsvc.services.access import Caller
+from cronsvc.services.dispatch import Dispatcher
+from cronsvc.services.job_validation import check_filter, check_note, check_params, checked
+from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_id_cursor
+from cronsvc.services.preview import check_count, instants
+from cronsvc.services.scheduling import settle
+from cronsvc.store import audit, executions, jobs, partitions
+from cronsvc.store.jobs import JobState, Revision
+from cronsvc.store.pool import Conn, Database
+
+GREATEST_ID = 2**63 - 1
+LONGEST_PAUSE = timedelta(days=3660)
+INSTANT = timedelta(microseconds=1)
+
+
+class Jobs:
+    """The jobs of one database, for one process."""
+
+    def __init__(
+        self,
+        db: Database,
+        executors: Mapping[str, Executor],
+        dispatcher: Dispatcher,
+        default_queue: str = "default",
+    ) -> None:
+        self._db = db
+        self._executors = executors
+        self._dispatcher = dispatcher
+        self.default_queue = default_queue
+        self._weeks: set[date] = set()
+
+    async def create(self, definition: JobDefinition, caller: Caller) -> Job:
+        """Store a new job, its first fire time worked out. InvalidInput lists every bad field; Conflict: name taken.
+
+        An empty queue name means the default queue.
+        """
+        _allow(definition.namespace, caller)
+        definition = self._with_queue(definition)
+        async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
+            now = await jobs.now(conn)
+            return await job_edits.create(conn, checked(definition, self._executors, now=now), now=now)
+
+    async def get(self, job_id: int, caller: Caller) -> Job:
+        """One job."""
+        async with self._db.statements() as conn:
+            return _visible(await jobs.find(conn, _known(job_id)), job_id, caller)
+
+    async def list(
+        self,
+        caller: Caller,
+        *,
+        name: str | None = None,
+        tag: str | None = None,
+        queue: str | None = None,
+        is_active: bool | None = None,
+        namespace: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Job]:
+        """Jobs, newest first; `name` is the whole name. A namespace the caller may not see has none."""
+        for field, value in {"name": name, "tag": tag, "queue": queue, "namespace": namespace}.items():
+            check_filter(field, value)
+        before = read_id_cursor("jobs", cursor)
+        wanted = caller.namespaces
+        if namespace is not None:
+            wanted = (namespace,) if caller.sees(namespace) else ()
+        async with self._db.statements() as conn:
+            found = await jobs.page(
+                conn,
+                namespaces=wanted,
+                name=name,
+                tag=tag,
+                queue=queue,
+                is_active=is_active,
+                before_id=before,
+                limit=check_limit(limit) + 1,
+            )
+        return page_of(found, limit, lambda job: id_cursor("jobs", job.id))
+
+    async def replace(
+        self, job_id: int, definition: JobDefinition, caller: Caller, *, if_revision: int | None = None
+    ) -> Job:
+        """Give a job another definition; the same one makes no revision. Its cursor moves only if its schedule does.
+
+        PreconditionFailed: `if_revision` is not the present one. InvalidInput and Conflict as for `create`.
+        """
+        return await self.edit(job_id, lambda _: definition, caller, if_revision=if_revision)
+
+    async def edit(
+        self,
+        job_id: int,
+        change: Callable[[JobDefinition], JobDefinition],
+        caller: Caller,
+        *,
+        if_revision: int | None = None,
+    ) -> Job:
+        """`replace` with what `change` makes of the present definition, read under the lock: no edit gets lost."""
+        async with self._editing(job_id, caller, if_revision) as (conn, locked):
+            definition = self._with_queue(change(locked.job.definition))
+            _allow(definition.namespace, caller)
+            return await job_edits.redefine(conn, locked, definition, self._executors)
+
+    async def delete(self, job_id: int, caller: Caller, *, if_revision: int | None = None) -> None:
+        """Delete a job: nothing of it fires again, what waits is cancelled, its history stays. Then it is NotFound."""
+        async with self._editing(job_id, caller, if_revision) as (conn, locked):
+            await job_edits.account_for_pause(conn, locked, now=await jobs.now(conn))
+            await jobs.delete(conn, job_id)
+            await executions.cancel_waiting(conn, job_id, reason=Reason.USER)
+
+    async def pause(
+        self, job_id: int, caller: Caller, *, note: str | None = None, until: datetime | None = None
+    ) -> Job:
+        """Hold a job back, for good or `until` an instant ahead. A paused job gets the new note and end."""
+        check_note(note)
+        if until is not None and until.utcoffset() is None:
+            raise InvalidInput.of("until", "has no UTC offset; write for example 2026-01-31T09:00:00Z")
+        async with self._editing(job_id, caller) as (conn, locked):
+            now = await jobs.now(conn)
+            if until is not None and not now < until <= now + LONGEST_PAUSE:
+                raise InvalidInput.of("until", f"lies ahead, by at most ten years; it is {now:%Y-%m-%dT%H:%M:%SZ}")
+            paused = await jobs.pause(conn, job_id, by=caller.actor, note=note, until=until)
+            assert paused is not None  # the row is locked
+            if locked.job.pause is not None:  # the table's trigger writes down the beginning of a pause only
+                await audit.append(
+                    conn,
+                    action="pause",
+                    entity="job",
+                    entity_id=str(job_id),
+                    namespace=paused.definition.namespace,
+                    before=_pause_columns(locked.job),
+                    after=_pause_columns(paused),
+                )
+            return paused
+
+    async def resume(self, job_id: int, caller: Caller) -> Job:
+        """End a pause: what it held back becomes one SKIPPED row, the next fire lies ahead. Not paused: no change."""
+        async with self._editing(job_id, caller) as (conn, locked):
+            if locked.job.pause is None:
+                return locked.job
+            return await job_edits.resume(conn, locked, now=await jobs.now(conn))
+
+    async def trigger(self, job_id: int, caller: Caller, *, params: Mapping[str, Any] | None = None) -> Execution:
+        """Run a job now, paused or not, with `params` laid over its config; its schedule goes on undisturbed.
+
+        InvalidInput names the bad field of `params`.
+        """
+        await self._make_room()
+        async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
+            job = _visible(await jobs.hold(conn, _known(job_id)), job_id, caller)
+            accepted = check_params(job, params, self._executors)
+            execution = None
+            while execution is None:  # the microsecond was taken by another trigger of this job: take a later one
+                execution = await executions.insert_manual(
+                    conn,
+                    job,
+                    params=accepted or None,
+                    requested_by=caller.actor,
+                    redispatch=self._dispatcher.redispatch_after,
+                )
+        await self._dispatcher.push([_ticket(execution)])
+        return execution
+
+    async def trigger_by_name(
+        self, name: str, caller: Caller, *, params: Mapping[str, Any] | None = None, namespace: str | None = None
+    ) -> Execution:
+        """`trigger` for the job of this name; Conflict when several namespaces have one and none is said."""
+        check_filter("name", name)
+        check_filter("namespace", namespace)
+        wanted = caller.namespaces
+        if namespace is not None:
+            wanted = (namespace,) if caller.sees(namespace) else ()
+        async with self._db.statements() as conn:
+            found = await jobs.named(conn, name, namespaces=wanted)
+        if not found:
+            raise NotFound(f"there is no job named {name!r}" + (f" in namespace {namespace!r}" if namespace else ""))
+        if len(found) > 1:
+            raise Conflict(f"several namespaces have a job named {name!r}: say which of {', '.join(found)}")
+        (job_id,) = found.values()
+        return await self.trigger(job_id, caller, params=params)
+
+    async def upcoming(self, job_id: int, caller: Caller, *, count: int = 10) -> tuple[datetime, ...]:
+        """The next instants that will fire, at most `count`: none while the job is held back without an end."""
+        check_count(count)
+        async with self._db.statements() as conn:
+            state = await jobs.state(conn, _known(job_id))
+        job = _visible(None if state is None else state.job, job_id, caller)
+        assert state is not None
+        definition = job.definition
+        if not definition.is_active or job.quarantine_reason is not None:
+            return ()
+        if definition.max_runs is not None:
+            count = min(count, definition.max_runs - job.fire_count)
+        try:
+            if job.pause is not None:
+                return tuple(instants(definition.schedule, job.pause.until, count)) if job.pause.until else ()
+            first = job_edits.first_ahead(state)
+            return () if first is None else tuple(instants(definition.schedule, first - INSTANT, count))
+        except ScheduleError:
+            return ()  # written by SQL, and not yet seen by the tick that will quarantine it
+
+    async def revisions(
+        self, job_id: int, caller: Caller, cursor: str | None = None, limit: int = 50
+    ) -> Page[Revision]:
+        """The definitions a job has had, newest first; a deleted job's too."""
+        before = read_id_cursor("revisions", cursor)
+        async with self._db.statements() as conn:
+            namespace = await jobs.namespace_of(conn, _known(job_id))
+            if namespace is None or not caller.sees(namespace):
+                raise _unknown(job_id)
+            found = await jobs.revisions(conn, job_id, before=before, limit=check_limit(limit) + 1)
+        return page_of(found, limit, lambda each: id_cursor("revisions", each.revision))
+
+    @asynccontextmanager
+    async def _editing(
+        self, job_id: int, caller: Caller, if_revision: int | None = None
+    ) -> AsyncIterator[tuple[Conn, JobState]]:
+        """The transaction of an edit: what is already due is recorded as it was defined, then the row is locked."""
+        async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
+            tickets = await settle(conn, _known(job_id), self._dispatcher)
+            locked = await jobs.lock(conn, job_id)
+            job = _visible(None if locked is None else locked.job, job_id, caller)
+            assert locked is not None
+            if if_revision is not None and if_revision != job.revision:
+                raise PreconditionFailed(
+                    f"job {job_id} is at revision {job.revision}, not {if_revision}: read it again"
+                )
+            yield conn, locked
+        await self._dispatcher.push(tickets)
+
+    async def _make_room(self) -> None:
+        """Make this week's partitions, for a trigger that comes before the first upkeep.
+
+        The host's clock is good enough to guess the week by, with a day to both sides.
+        """
+        today = datetime.now(UTC)
+        weeks = {partitions.week_of(today + timedelta(days=days)) for days in (-1, 0, 1)}
+        if not weeks <= self._weeks:
+            async with self._db.transaction() as conn:
+                await partitions.ensure(conn, weeks)
+            self._weeks |= weeks
+
+    def _with_queue(self, definition: JobDefinition) -> JobDefinition:
+        return definition if definition.queue else replace(definition, queue=self.default_queue)
+
+
+def _visible(job: Job | None, job_id: int, caller: Caller) -> Job:
+    """The job, if there is one and the caller may see it; raises NotFound alike for both."""
+    if job is None or not caller.sees(job.definition.namespace):
+        raise _unknown(job_id)
+    return job
+
+
+def _unknown(job_id: int) -> NotFound:
+    return NotFound(f"there is no job {job_id}")
+
+
+def _known(job_id: int) -> int:
+    """The id, if the column could hold it; raises NotFound."""
+    if not 0 < job_id <= GREATEST_ID:
+        raise _unknown(job_id)
+    return job_id
+
+
+def _allow(namespace: str, caller: Caller) -> None:
+    if not caller.sees(namespace):
+        allowed = ", ".join(caller.namespaces or ()) or "none"
+        raise Forbidden(f"this key does not reach the namespace {namespace[:63]!r}; it reaches: {allowed}")
+
+
+def _ticket(execution: Execution) -> Ticket:
+    return Ticket(
+        execution_id=execution.id,
+        job_id=execution.job_id,
+        scheduled_time=execution.scheduled_time,
+        claim_no=0,
+        queue=execution.queue,
+        priority=execution.priority,
+    )
+
+
+def _pause_columns(job: Job) -> dict[str, object]:
+    """A pause as the audit log holds it."""
+    pause = job.pause
+    return {
+        "paused_at": pause and pause.at.isoformat(),
+        "paused_until": pause and pause.until and pause.until.isoformat(),
+        "pause_note": pause and pause.note,
+    }

@@ -1,0 +1,99 @@
+"""Pages of long lists, by keyset: a page starts after the last row of the one before, however much was added since.
+
+A cursor is opaque to callers and carries nothing secret: the list it belongs to and the sort key of one row. It is
+checked like any other input, because anybody can write one.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+from cronsvc.errors import InvalidInput
+
+T = TypeVar("T")
+
+MAX_LIMIT = 200
+_LONGEST_CURSOR = 256
+_GREATEST_ID = 2**63 - 1
+_NOT_OURS = "is not a nextCursor of this list; leave it out to start from the beginning"
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some rows of a list. `next_cursor` asks for the rows after them; None when these were the last."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None
+
+
+def check_limit(limit: int) -> int:
+    """Return `limit`; raises InvalidInput unless it is 1 to MAX_LIMIT."""
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidInput.of("limit", f"is {limit}; 1 to {MAX_LIMIT} rows a page are possible")
+    return limit
+
+
+def page_of(rows: Sequence[T], limit: int, cursor_after: Callable[[T], str]) -> Page[T]:
+    """Make a page from up to `limit + 1` rows: the one too many only says that there are more."""
+    shown = tuple(rows[:limit])
+    return Page(shown, cursor_after(shown[-1]) if len(rows) > limit else None)
+
+
+def id_cursor(kind: str, row_id: int) -> str:
+    """Encode a cursor for the list `kind`, sorted by id alone."""
+    return _encode([kind, row_id])
+
+
+def read_id_cursor(kind: str, cursor: str | None) -> int | None:
+    """Return the id to start after, None for the first page; raises InvalidInput for a cursor of anything else."""
+    if cursor is None:
+        return None
+    values = _decode(kind, cursor, 1)
+    return _id(values[0])
+
+
+def time_cursor(kind: str, instant: datetime, row_id: int) -> str:
+    """Encode a cursor for the list `kind`, sorted by an instant and then by id."""
+    return _encode([kind, instant.astimezone(UTC).isoformat(), row_id])
+
+
+def read_time_cursor(kind: str, cursor: str | None) -> tuple[datetime, int] | None:
+    """Return the (instant, id) to start after, None for the first page; raises InvalidInput as above."""
+    if cursor is None:
+        return None
+    text, row_id = _decode(kind, cursor, 2)
+    try:
+        instant = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        instant = None
+    if instant is None or instant.utcoffset() is None:
+        raise InvalidInput.of("cursor", _NOT_OURS)
+    return instant, _id(row_id)
+
+
+def _encode(values: list[str | int]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def _decode(kind: str, cursor: str, length: int) -> list[object]:
+    """The values behind the kind; raises InvalidInput unless it is a list of `length` of them for this kind."""
+    values: object = None
+    if len(cursor) <= _LONGEST_CURSOR and cursor.isascii():
+        try:
+            padded = cursor + "=" * (-len(cursor) % 4)
+            values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        except (binascii.Error, ValueError, RecursionError):
+            values = None
+    if not isinstance(values, list) or len(values) != length + 1 or values[0] != kind:
+        raise InvalidInput.of("cursor", _NOT_OURS)
+    return values[1:]
+
+
+def _id(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _GREATEST_ID:
+        raise InvalidInput.of("cursor", _NOT_OURS)
+    return value

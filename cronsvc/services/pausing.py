@@ -1,0 +1,32 @@
+"""Pauses that end by themselves."""
+
+import logging
+
+from cronsvc.services import job_edits
+from cronsvc.store import jobs, ticks
+from cronsvc.store.pool import Database
+
+_log = logging.getLogger("cronsvc.scheduling")
+
+ACTOR = "cronsvc:pause-ended"
+
+
+async def resume_ended(db: Database, *, batch: int = 100) -> int:
+    """Resume up to `batch` jobs whose pause has reached its end, longest over first; returns how many.
+
+    Each in a transaction of its own, audited under ACTOR; a job that somebody resumed meanwhile is left alone.
+    """
+    async with db.statements() as conn:
+        ended = await ticks.resumable(conn, batch=batch)
+    resumed = 0
+    for job_id in ended:
+        async with db.transaction(actor=ACTOR) as conn:
+            locked = await jobs.lock(conn, job_id)
+            now = await jobs.now(conn)
+            pause = locked.job.pause if locked is not None else None
+            if locked is None or pause is None or pause.until is None or pause.until > now:
+                continue
+            await job_edits.resume(conn, locked, now=now)
+            resumed += 1
+    _log.info("the pause of %s jobs has ended", resumed)
+    return resumed

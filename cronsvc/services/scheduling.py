@@ -1,0 +1,163 @@
+"""T1 of a firing: due jobs become rows, and cursors move, in one transaction.
+
+Every replica ticks. The advisory locks spread the shards over them and only save work: with them off, `SKIP LOCKED` and
+the unique key give the same rows. Tickets are pushed after the commit, never before.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from cronsvc.domain.execution import Ticket
+from cronsvc.domain.job import OverlapPolicy
+from cronsvc.domain.plan import DueJob, Plan, plan
+from cronsvc.domain.schedule import ScheduleError, next_fire, tzdata_version
+from cronsvc.services.dispatch import Dispatcher
+from cronsvc.store import partitions, ticks
+from cronsvc.store.pool import Conn, Database
+
+_log = logging.getLogger("cronsvc.scheduling")
+
+# Planning happens between two statements of a transaction that a frozen holder may keep open for four seconds:
+# stay far below, whatever the batch. What is not planned is due again in the next tick.
+_PLANNING_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one tick did. `more`: jobs are still due, tick again at once. `held`: what is due is locked by a replica."""
+
+    jobs: int = 0
+    fired: int = 0
+    skipped: int = 0
+    more: bool = False
+    held: bool = False
+
+
+class Scheduling:
+    """The ticks of one scheduler process."""
+
+    def __init__(
+        self,
+        db: Database,
+        dispatcher: Dispatcher,
+        *,
+        batch: int = 1000,
+        advisory_locks: bool = True,
+        rotation: random.Random | None = None,
+    ) -> None:
+        self._db = db
+        self._dispatcher = dispatcher
+        self._batch = batch
+        self._advisory_locks = advisory_locks
+        self._rotation = rotation or random.Random()  # noqa: S311 — spreads replicas over shards, no secret
+        self._weeks: set[date] = set()
+
+    async def tick(self, *, now: datetime | None = None) -> Tick:
+        """Record what is due and push it. `now` is the database clock unless a test brings its own."""
+        async with self._db.transaction() as conn:
+            due = await ticks.due_shards(conn, sample=4 * self._batch, now=now)
+            if not due:
+                return Tick()
+            chosen = self._choose(due)
+            shards = await ticks.lock_shards(conn, chosen) if self._advisory_locks else chosen
+            jobs, judged = (
+                await ticks.due_jobs(conn, shards=shards, batch=self._batch, now=now) if shards else ([], None)
+            )
+            if judged is None:
+                return Tick(held=True)
+            planned = await self._plan(conn, jobs, judged)
+            tickets = await self._record(conn, planned)
+        await self._dispatcher.push(tickets)
+        fired = sum(plan.fires for _, plan in planned)
+        rows = sum(len(plan.rows) for _, plan in planned)
+        return Tick(len(jobs), fired, rows - fired, more=len(jobs) < sum(due.values()) or _unfinished(planned, judged))
+
+    def _choose(self, due: dict[int, int]) -> list[int]:
+        """Shards that together fill a batch, beginning anywhere: in a herd the rest is left to the other replicas."""
+        shards = sorted(due)
+        start = self._rotation.randrange(len(shards))
+        chosen: list[int] = []
+        jobs = 0
+        for shard in shards[start:] + shards[:start]:
+            if jobs >= self._batch:
+                break
+            chosen.append(shard)
+            jobs += due[shard]
+        return chosen
+
+    async def _plan(self, conn: Conn, jobs: Sequence[DueJob], now: datetime) -> list[tuple[DueJob, Plan]]:
+        """Plan each job; one that cannot be planned is set aside with the reason and holds up nobody."""
+        asking = [job.id for job in jobs if job.overlap_policy is not OverlapPolicy.ALLOW]
+        unfinished = await ticks.unfinished_jobs(conn, asking)
+        planned: list[tuple[DueJob, Plan]] = []
+        end = asyncio.get_running_loop().time() + _PLANNING_SECONDS
+        for job in jobs:
+            try:
+                planned.append((job, plan(job, now, unfinished=job.id in unfinished)))
+            except (ScheduleError, ValueError, OverflowError, ArithmeticError) as error:
+                _log.error("job %s is quarantined, its schedule cannot be planned: %s", job.id, error)
+                await ticks.quarantine(conn, job.id, str(error)[:500])
+            if asyncio.get_running_loop().time() > end:
+                break
+        return planned
+
+    async def _record(self, conn: Conn, planned: Sequence[tuple[DueJob, Plan]]) -> list[Ticket]:
+        if not planned:
+            return []
+        await self._make_room(conn, planned)
+        tickets = await ticks.record(conn, planned, redispatch=self._dispatcher.redispatch_after)
+        await ticks.advance(conn, planned, tzdata_version=tzdata_version())
+        return tickets
+
+    async def _make_room(self, conn: Conn, planned: Sequence[tuple[DueJob, Plan]]) -> None:
+        """Catching up may reach weeks that upkeep has not made."""
+        weeks = {partitions.week_of(row.scheduled_time) for _, plan in planned for row in plan.rows}
+        if not weeks <= self._weeks:
+            await partitions.ensure(conn, weeks)
+            self._weeks |= weeks
+
+    async def seconds_until_due(self) -> ticks.NextInstants:
+        """When the next fire, dispatch or end of a pause is due."""
+        async with self._db.statements() as conn:
+            return await ticks.next_instants(conn)
+
+    async def follow_zone_data(self) -> int:
+        """Recompute the cursors that were computed with other time zone data, from now on; returns how many jobs."""
+        version, after_id, moved = tzdata_version(), 0, 0
+        while True:
+            async with self._db.transaction() as conn:
+                jobs, now = await ticks.stale_zones(conn, tzdata_version=version, after_id=after_id, batch=500)
+                if now is None:
+                    return moved
+                planned = [(job, Plan((), next_fire(job.schedule, now), job.last_fire_time, 0)) for job in jobs]
+                await ticks.advance(conn, planned, tzdata_version=version)
+            after_id, moved = jobs[-1].id, moved + len(jobs)
+
+
+async def settle(conn: Conn, job_id: int, dispatcher: Dispatcher, *, now: datetime | None = None) -> list[Ticket]:
+    """Inside an edit's transaction: record what is already due under the definition that was in force.
+
+    Returns the tickets to push after the commit. A job that is held, deleted or has nothing due yields none.
+    """
+    locked = await ticks.lock_job(conn, job_id, now=now)
+    if locked is None:
+        return []
+    job, judged = locked
+    unfinished = await ticks.unfinished_jobs(conn, [job_id])
+    try:
+        planned = [(job, plan(job, judged, unfinished=job_id in unfinished))]
+    except ScheduleError:
+        return []  # the edit is what will mend it
+    await partitions.ensure(conn, {partitions.week_of(row.scheduled_time) for row in planned[0][1].rows})
+    tickets = await ticks.record(conn, planned, redispatch=dispatcher.redispatch_after)
+    await ticks.advance(conn, planned, tzdata_version=tzdata_version())
+    return tickets
+
+
+def _unfinished(planned: Sequence[tuple[DueJob, Plan]], now: datetime) -> bool:
+    """Whether a plan hit its own bound and its job is still due."""
+    return any(plan.next_fire_time is not None and plan.next_fire_time <= now for _, plan in planned)

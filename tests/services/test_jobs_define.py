@@ -1,0 +1,371 @@
+"""Creating and finding jobs: what is stored, what is refused, and that a refusal leaves no trace."""
+
+import asyncio
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from cronsvc.domain.job import JobDefinition, Priority, Retention, TaskPayload
+from cronsvc.domain.retry import Backoff, BackoffType
+from cronsvc.domain.schedule import Schedule, tzdata_version
+from cronsvc.errors import Conflict, Forbidden, InvalidInput, NotFound
+from cronsvc.services.job_validation import checked
+from cronsvc.services.paging import id_cursor, read_id_cursor, read_time_cursor, time_cursor
+from cronsvc.store.pool import Database
+from tests.support.control import ALICE, RED, YEARLY, Desk, NeedsUrl, definition
+from tests.support.rows import define, fetch, one
+
+EVERYTHING_WRITTEN = """
+SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM job_revisions), (SELECT count(*) FROM audit_log),
+       (SELECT count(*) FROM queues), (SELECT count(*) FROM job_executions)
+"""
+
+
+def fields_of(refused: pytest.ExceptionInfo[InvalidInput]) -> set[str]:
+    return {error.field for error in refused.value.errors}
+
+
+async def test_a_new_job_is_armed_with_its_first_fire_time(db: Database) -> None:
+    job = await Desk(db).jobs.create(definition(), ALICE)
+    assert job.next_fire_time is not None
+    row = await one(
+        db,
+        "SELECT revision, armed_revision, next_fire_time BETWEEN created_at AND created_at + interval '366 days',"
+        " last_fire_time, fire_count, tzdata_version FROM jobs WHERE id = %s",
+        job.id,
+    )
+    assert row == (1, 1, True, None, 0, tzdata_version())
+    assert job.next_fire_time.strftime("%m-%d %H:%M:%S") == "03-01 04:00:00"
+    assert job.next_fire_time.tzinfo is UTC
+
+
+async def test_what_was_defined_comes_back(db: Database) -> None:
+    start = datetime(2030, 1, 1, 5, 30, tzinfo=UTC)
+    wanted = definition(
+        "every field",
+        namespace="red",
+        description="line one\nline two — ü",
+        tags=("b", "a"),
+        schedule=Schedule(
+            cron_expression="15 9 * * MON-FRI",
+            timezone="Europe/Berlin",
+            start_at=start,
+            end_at=start + timedelta(days=400),
+        ),
+        task_payload=TaskPayload("CALL", {"url": "https://example.com/", "data": {"n": [1, 2.5, None, True]}}),
+        max_runs=7,
+        jitter_seconds=9,
+        queue="reports",
+        priority=Priority.HIGH,
+        max_attempts=5,
+        backoff=Backoff(BackoffType.LINEAR, 1.5, 3.0, 60.0, 0.0),
+        timeout_seconds=30,
+        retention=Retention(10, None, 30),
+    )
+    desk = Desk(db)
+    created = await desk.jobs.create(wanted, ALICE)
+    found = await desk.jobs.get(created.id, ALICE)
+    assert found == created
+    assert found.definition == wanted
+    (revision,) = (await desk.jobs.revisions(created.id, ALICE)).items
+    assert (revision.revision, revision.definition, revision.actor) == (1, wanted, ALICE.actor)
+
+
+async def test_creation_is_audited_with_actor_and_source(db: Database) -> None:
+    job = await Desk(db).jobs.create(definition(), ALICE)
+    row = await one(
+        db,
+        "SELECT actor, source, action, entity, entity_id, namespace, before, after->>'name' FROM audit_log",
+    )
+    assert row == ("key:alice", "10.1.2.3", "create", "job", str(job.id), "default", None, "report")
+
+
+async def test_a_new_queue_gets_its_row(db: Database) -> None:
+    await Desk(db).jobs.create(definition(queue="reports"), ALICE)
+    assert ("reports",) in await fetch(db, "SELECT name FROM queues")
+
+
+async def test_an_empty_queue_name_means_the_default_one(db: Database) -> None:
+    desk = Desk(db)
+    desk.jobs.default_queue = "background"
+    assert (await desk.jobs.create(definition(queue=""), ALICE)).definition.queue == "background"
+
+
+async def test_hash_is_resolved_once_per_job(db: Database) -> None:
+    desk = Desk(db)
+    schedule = Schedule(cron_expression="H H * * *")
+    jobs = [await desk.jobs.create(definition(name, schedule=schedule), ALICE) for name in ("a", "b", "c")]
+    stored = [job.definition.schedule.cron_expression for job in jobs]
+    assert all(expression and "H" not in expression for expression in stored)
+    assert len(set(stored)) == 3
+    again = await Desk(db).jobs.edit(jobs[0].id, lambda now: replace(now, schedule=schedule), ALICE)
+    assert again.revision == 1  # the same key finds the same place
+
+
+async def test_an_interval_counts_from_its_creation(db: Database) -> None:
+    job = await Desk(db).jobs.create(definition(schedule=Schedule(every_seconds=600)), ALICE)
+    anchor = job.definition.schedule.anchor
+    assert anchor is not None and anchor.microsecond == 0
+    assert timedelta() <= job.created_at - anchor < timedelta(seconds=30)
+    assert job.next_fire_time == anchor + timedelta(seconds=600)
+
+
+async def test_an_interval_with_a_start_fires_first_at_the_start(db: Database) -> None:
+    start = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=3)
+    schedule = Schedule(every_seconds=600, start_at=start)
+    job = await Desk(db).jobs.create(definition(schedule=schedule), ALICE)
+    assert (job.definition.schedule.anchor, job.next_fire_time) == (start, start)
+
+
+async def test_every_bad_field_is_named_at_once_and_nothing_is_written(db: Database) -> None:
+    before = await one(db, EVERYTHING_WRITTEN)
+    wrong = JobDefinition(
+        name="  ",
+        namespace="not a name",
+        schedule=Schedule(cron_expression="61 * * * *"),
+        task_payload=TaskPayload("CALL", {}),
+        tags=("x", "x"),
+        queue="no spaces",
+        max_runs=0,
+        jitter_seconds=-1,
+        misfire_cap=0,
+        max_attempts=101,
+        timeout_seconds=0,
+        backoff=Backoff(delay_seconds=math.nan, factor=0.5),
+        retention=Retention(days=0),
+    )
+    with pytest.raises(InvalidInput) as refused:
+        await Desk(db).jobs.create(wrong, ALICE)
+    assert fields_of(refused) == {
+        "name", "namespace", "cronExpression", "taskPayload.config.url", "tags", "queue", "maxRuns", "jitterSeconds",
+        "misfireCap", "maxAttempts", "timeoutSeconds", "backoff.delaySeconds", "backoff.factor", "retention.days",
+    }  # fmt: skip
+    assert await one(db, EVERYTHING_WRITTEN) == before
+
+
+PAST = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"schedule": Schedule(run_at=PAST)}, "runAt"),
+        ({"schedule": Schedule(run_at=datetime(9999, 12, 31, tzinfo=UTC))}, "runAt"),
+        ({"schedule": Schedule(run_at=datetime(2040, 1, 1))}, "runAt"),
+        ({"schedule": Schedule(cron_expression="0 9 * * *", timezone="Mars/Olympus")}, "timezone"),
+        ({"schedule": Schedule(cron_expression="0 9 * * *", end_at=PAST)}, "endAt"),
+        ({"schedule": Schedule(every_seconds=0)}, "every"),
+        ({"schedule": Schedule()}, "cronExpression"),
+        ({"schedule": Schedule(cron_expression="0 0 31 2 *")}, "cronExpression"),
+        ({"task_payload": TaskPayload("NOPE", {})}, "taskPayload.type"),
+        ({"task_payload": TaskPayload("CALL", {"url": "a\0b"})}, "taskPayload.config"),
+        ({"task_payload": TaskPayload("CALL", {"url": "x", "n": math.inf})}, "taskPayload.config"),
+        ({"task_payload": TaskPayload("CALL", {"url": "\ud800"})}, "taskPayload.config"),
+        ({"name": "x" * 256}, "name"),
+        ({"name": "tab\tname"}, "name"),
+        ({"name": "\ud800"}, "name"),
+        ({"description": "nul \0"}, "description"),
+    ],
+)
+def test_one_bad_field_is_named(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        checked(definition(**changes), {"CALL": NeedsUrl()}, now=datetime(2026, 6, 1, tzinfo=UTC))
+    assert fields_of(refused) == {field}
+
+
+def test_an_unknown_type_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(InvalidInput, match="known: CALL"):
+        checked(definition(task_payload=TaskPayload("call", {})), {"CALL": NeedsUrl()}, now=datetime.now(UTC))
+
+
+def test_a_config_nested_without_end_is_refused() -> None:
+    config: dict[str, Any] = {"url": "x"}
+    for _ in range(40):
+        config = {"url": "x", "inner": config}
+    with pytest.raises(InvalidInput, match="nested"):
+        checked(definition(task_payload=TaskPayload("CALL", config)), {"CALL": NeedsUrl()}, now=datetime.now(UTC))
+
+
+async def test_a_taken_name_is_a_conflict_that_names_its_owner(db: Database) -> None:
+    desk = Desk(db)
+    first = await desk.jobs.create(definition(), ALICE)
+    before = await one(db, EVERYTHING_WRITTEN)
+    with pytest.raises(Conflict, match=f"job {first.id}"):
+        await desk.jobs.create(definition(queue="brand-new"), ALICE)
+    assert await one(db, EVERYTHING_WRITTEN) == before
+    assert (await desk.jobs.create(definition(namespace="other"), ALICE)).id != first.id
+
+
+async def test_of_many_creations_of_one_name_one_wins(db: Database) -> None:
+    desk = Desk(db)
+    answers = await asyncio.gather(
+        *(desk.jobs.create(definition(queue="new"), ALICE) for _ in range(12)), return_exceptions=True
+    )
+    assert sum(isinstance(answer, Conflict) for answer in answers) == 11
+    assert await one(db, "SELECT count(*), (SELECT count(*) FROM audit_log) FROM jobs") == (1, 1)
+
+
+async def test_a_name_is_free_again_after_a_deletion(db: Database) -> None:
+    desk = Desk(db)
+    first = await desk.jobs.create(definition(), ALICE)
+    await desk.jobs.delete(first.id, ALICE)
+    assert (await desk.jobs.create(definition(), ALICE)).id != first.id
+
+
+async def test_namespaces_wall_off_jobs(db: Database) -> None:
+    desk = Desk(db)
+    with pytest.raises(Forbidden):
+        await desk.jobs.create(definition(namespace="blue"), RED)
+    foreign = await desk.jobs.create(definition(namespace="blue"), ALICE)
+    own = await desk.jobs.create(definition(namespace="red"), RED)
+    for attempt in (
+        desk.jobs.get(foreign.id, RED),
+        desk.jobs.replace(foreign.id, definition(namespace="red"), RED),
+        desk.jobs.delete(foreign.id, RED),
+        desk.jobs.pause(foreign.id, RED),
+        desk.jobs.resume(foreign.id, RED),
+        desk.jobs.trigger(foreign.id, RED),
+        desk.jobs.trigger_by_name("report", RED, namespace="blue"),
+        desk.jobs.upcoming(foreign.id, RED),
+        desk.jobs.revisions(foreign.id, RED),
+        desk.executions.list(RED, job_id=foreign.id),
+    ):
+        with pytest.raises(NotFound):
+            await attempt
+    assert [job.id for job in (await desk.jobs.list(RED)).items] == [own.id]
+    assert (await desk.jobs.list(RED, namespace="blue")).items == ()
+    with pytest.raises(Forbidden):
+        await desk.jobs.replace(own.id, definition(namespace="blue"), RED)
+    assert await one(db, "SELECT count(*) FROM jobs WHERE revision > 1 OR deleted_at IS NOT NULL") == (0,)
+
+
+async def test_an_id_nobody_has_is_not_found(db: Database) -> None:
+    desk = Desk(db)
+    for nobody in (0, -1, 4711, 2**63 - 1, 2**63, 10**30):
+        for attempt in (
+            desk.jobs.get(nobody, ALICE),
+            desk.jobs.delete(nobody, ALICE),
+            desk.jobs.trigger(nobody, ALICE),
+            desk.executions.list(ALICE, job_id=nobody),
+            desk.executions.get(nobody, ALICE),
+        ):
+            with pytest.raises(NotFound):
+                await attempt
+
+
+async def test_lists_are_paged_newest_first_and_filtered(db: Database) -> None:
+    desk = Desk(db)
+    made = [
+        await desk.jobs.create(definition(f"job {n}", tags=("odd",) if n % 2 else (), queue=f"q{n % 3}"), ALICE)
+        for n in range(7)
+    ]
+    await desk.jobs.edit(made[6].id, lambda now: replace(now, is_active=False), ALICE)
+    ids = [job.id for job in reversed(made)]
+
+    seen: list[int] = []
+    cursor = None
+    while True:
+        page = await desk.jobs.list(ALICE, limit=3, cursor=cursor)
+        seen += [job.id for job in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+        # A job that appears between two pages disturbs neither.
+        await desk.jobs.create(definition(f"late {len(seen)}"), ALICE)
+    assert seen == ids
+
+    async def listed(**filters: Any) -> list[str]:
+        return [job.definition.name for job in (await desk.jobs.list(ALICE, **filters)).items]
+
+    assert await listed(tag="odd") == ["job 5", "job 3", "job 1"]
+    assert await listed(queue="q0", tag="odd") == ["job 3"]
+    assert await listed(name="job 2") == ["job 2"]
+    assert await listed(is_active=False) == ["job 6"]
+    assert await listed(namespace="nowhere") == []
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "AAAA", "bnVsbA", "WyJqb2JzIiwtMV0", "WyJvdGhlciIsMV0", "é", "A" * 5000])
+def test_a_cursor_that_is_not_ours_is_refused(cursor: str) -> None:
+    for read in (read_id_cursor, read_time_cursor):
+        with pytest.raises(InvalidInput) as refused:
+            read("jobs", cursor)
+        assert fields_of(refused) == {"cursor"}
+
+
+def test_a_cursor_belongs_to_its_list() -> None:
+    instant = datetime(2030, 1, 1, 0, 0, 0, 5, tzinfo=UTC)
+    assert read_id_cursor("jobs", id_cursor("jobs", 7)) == 7
+    assert read_time_cursor("runs", time_cursor("runs", instant, 7)) == (instant, 7)
+    for foreign in (id_cursor("runs", 7), time_cursor("jobs", instant, 7)):
+        with pytest.raises(InvalidInput):
+            read_id_cursor("jobs", foreign)
+
+
+async def test_what_a_list_is_asked_for_is_checked(db: Database) -> None:
+    desk = Desk(db)
+    questions: list[tuple[dict[str, Any], str]] = [
+        ({"limit": 0}, "limit"),
+        ({"limit": 201}, "limit"),
+        ({"name": "a\0b"}, "name"),
+        ({"tag": "\ud800"}, "tag"),
+        ({"cursor": "no"}, "cursor"),
+    ]
+    for question, field in questions:
+        with pytest.raises(InvalidInput) as refused:
+            await desk.jobs.list(ALICE, **question)
+        assert fields_of(refused) == {field}
+
+
+async def test_upcoming_agrees_with_the_cursor_and_the_budget(db: Database) -> None:
+    desk = Desk(db)
+    start = datetime(2031, 1, 1, tzinfo=UTC)
+    schedule = Schedule(cron_expression="0 * * * *", start_at=start)
+    job = await desk.jobs.create(definition(schedule=schedule, max_runs=3), ALICE)
+    expected = tuple(start + timedelta(hours=n) for n in range(3))
+    assert job.next_fire_time == start
+    assert await desk.jobs.upcoming(job.id, ALICE, count=2) == expected[:2]
+    assert await desk.jobs.upcoming(job.id, ALICE, count=50) == expected
+    await desk.jobs.pause(job.id, ALICE)
+    assert await desk.jobs.upcoming(job.id, ALICE) == ()
+    await desk.jobs.pause(job.id, ALICE, until=expected[1])
+    assert (await desk.jobs.upcoming(job.id, ALICE, count=1)) == (expected[2],)
+    await desk.jobs.edit(job.id, lambda now: replace(now, is_active=False), ALICE)
+    assert await desk.jobs.upcoming(job.id, ALICE) == ()
+    with pytest.raises(InvalidInput):
+        await desk.jobs.upcoming(job.id, ALICE, count=0)
+
+
+async def test_upcoming_of_an_unarmed_job_counts_from_its_change(db: Database) -> None:
+    job_id = await define(db, cron_expression="0 * * * *", next_fire_time=datetime(2030, 1, 1, 0, 30, tzinfo=UTC))
+    (first,) = await Desk(db).jobs.upcoming(job_id, ALICE, count=1)
+    assert first == datetime(2030, 1, 1, 1, tzinfo=UTC)
+
+
+async def test_a_definition_that_cannot_be_read_is_shown_and_says_so(db: Database) -> None:
+    desk = Desk(db)
+    job_id = await define(db, cron_expression="0 * * * *", backoff='{"type": "sometimes"}', overlap_policy="buffer_all")
+    await desk.jobs.create(definition(), ALICE)
+    listed = (await desk.jobs.list(ALICE)).items
+    assert len(listed) == 2
+    shown = await desk.jobs.get(job_id, ALICE)
+    assert shown.quarantine_reason is not None
+    assert "backoff" in shown.quarantine_reason and "overlap_policy" in shown.quarantine_reason
+    mended = await desk.jobs.edit(job_id, lambda now: replace(now, task_payload=definition().task_payload), ALICE)
+    assert mended.quarantine_reason is None and mended.revision == 2
+    assert await one(db, "SELECT overlap_policy, backoff->>'type' FROM jobs WHERE id = %s", job_id) == (
+        "allow",
+        "exponential",
+    )
+
+
+async def test_defaults_are_those_of_the_table(db: Database) -> None:
+    desk = Desk(db)
+    by_sql = await define(
+        db, cron_expression=YEARLY.cron_expression, task_payload='{"type": "CALL", "config": {"url": "https://example.com/"}}'
+    )  # fmt: skip
+    by_service = await desk.jobs.create(definition(), ALICE)
+    row = (await desk.jobs.get(by_sql, ALICE)).definition
+    assert replace(row, name="report") == by_service.definition
