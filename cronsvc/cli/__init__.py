@@ -1,0 +1,75 @@
+"""The command line: one command a process type, and the few an operator needs at a shell.
+
+Commands import what they need when they run, so `--help` and `version` answer at once. Every error that cronsvc can
+explain ends as one sentence on stderr and exit code 1; a wrong command line is exit code 2; standard output carries
+only the answer, so it can be piped.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cronsvc import __version__
+from cronsvc.cli.check import add_check
+from cronsvc.cli.environment import Environment
+from cronsvc.cli.jobs import add_jobs
+from cronsvc.cli.keys import add_keys
+from cronsvc.cli.processes import add_processes
+from cronsvc.errors import CronsvcError, InvalidInput
+
+app = typer.Typer(
+    name="cronsvc",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they print local variables, which hold secrets
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--env-file",
+            help="Read NAME=value lines, such as the file `env` that `up` writes; what is set already wins.",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+        ),
+    ] = None,
+) -> None:
+    """Cron as a service on Postgres."""
+    context.obj = Environment.read(os.environ, env_file)
+
+
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+add_processes(app)
+add_check(app)
+add_jobs(app)
+add_keys(app)
+app.command()(version)
+
+
+def main() -> None:
+    """The entry point of `cronsvc`; leaves with an exit code."""
+    try:
+        app()
+    except InvalidInput as error:
+        for fault in error.errors:
+            print(f"cronsvc: {fault.field}: {fault.reason}", file=sys.stderr)
+        sys.exit(1)
+    except CronsvcError as error:
+        print(f"cronsvc: {str(error) or type(error).__doc__}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:  # `cronsvc jobs list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,51 @@
+"""What a command knows before it runs: the environment with `--env-file` under it, and who is asking."""
+
+import getpass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cronsvc.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Variables as the command shall see them."""
+
+    variables: Mapping[str, str]
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str], env_file: Path | None) -> "Environment":
+        """The environment, over the lines of `env_file`."""
+        if env_file is None:
+            return cls(dict(environ))
+        from dotenv import dotenv_values
+
+        lines = dotenv_values(env_file, interpolate=False)
+        return cls({name: value for name, value in lines.items() if value is not None} | dict(environ))
+
+    def settings(self, **given: object) -> "Settings":
+        """Checked settings, with the options of the command line (those not None) over them."""
+        from cronsvc.config import load_settings
+
+        settings = load_settings(self.variables)
+        options = {name: value for name, value in given.items() if value is not None}
+        return settings.model_copy(update=options) if options else settings
+
+    def logging_settings(self, **given: object) -> "Settings":
+        """As `settings`, and from here on this process logs as they say, hiding the secrets they hold."""
+        from cronsvc.events import configure_logging
+
+        settings = self.settings(**given)
+        configure_logging(settings.log_level, settings.log_format, secrets=settings.secret_values())
+        return settings
+
+
+def actor() -> str:
+    """Who the audit log names for what this shell does."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container's user without a passwd entry
+        return "cli"

@@ -1,0 +1,180 @@
+"""The scheduler: sleep until something is due, do it, look again.
+
+Each round asks Postgres when the next fire, dispatch or end of a pause is due and does only that; an idle scheduler costs
+one small query a poll. Any number of replicas run this loop; none of them leads.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
+
+from cronsvc import __version__
+from cronsvc.config import Settings
+from cronsvc.errors import CronsvcError, Unavailable
+from cronsvc.queue import Broker
+from cronsvc.services.dispatch import Dispatcher
+from cronsvc.services.pausing import resume_ended
+from cronsvc.services.running import rescue
+from cronsvc.services.scheduling import Scheduling
+from cronsvc.services.upkeep import make_partitions, upkeep
+from cronsvc.store import presence
+from cronsvc.store.listen import Doorbell
+from cronsvc.store.pool import Database
+
+_log = logging.getLogger("cronsvc.scheduler")
+
+RESCUE_SECONDS = 2.0
+EPOCH_SECONDS = 2.0
+BEAT_SECONDS = 5.0
+UPKEEP_SECONDS = 600.0
+
+# Due jobs whose shards a replica holds: it is at work, or frozen until Postgres ends its transaction.
+HELD_SECONDS = 0.05
+
+
+async def run_scheduler(settings: Settings, stop: asyncio.Event, *, ready: asyncio.Event | None = None) -> None:
+    """Tick until `stop` is set. `ready` is set once Postgres has answered; losing it later is logged and survived."""
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    url = settings.require_database_url()
+    pooler = settings.pooler == "transaction"
+    async with AsyncExitStack() as stack:
+        db = await Database.open(url, application_name=f"cronsvc-scheduler {name}", max_size=4, pooler=pooler)
+        stack.push_async_callback(db.close)
+        broker = Broker.open(settings.require_redis_url(), prefix=settings.redis_prefix)
+        stack.push_async_callback(broker.close)
+        redispatch = timedelta(seconds=settings.redispatch_seconds)
+        dispatcher = Dispatcher(db, broker, redispatch=redispatch)
+        scheduling = Scheduling(db, dispatcher, batch=settings.tick_batch, advisory_locks=settings.advisory_locks)
+        doorbell = Doorbell(url, application_name=f"cronsvc-listen {name}")
+        loop = _Loop(scheduling, dispatcher, db, doorbell, settings)
+        async with asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(loop.chores(name), name="chores")]
+            if not pooler:
+                background.append(tasks.create_task(doorbell.listen(), name="listen"))
+            await loop.run(stop, ready)
+            for task in background:
+                task.cancel()
+    _log.info("scheduler stopped")
+
+
+class _Loop:
+    def __init__(
+        self,
+        scheduling: Scheduling,
+        dispatcher: Dispatcher,
+        db: Database,
+        doorbell: Doorbell,
+        settings: Settings,
+    ) -> None:
+        self._scheduling = scheduling
+        self._dispatcher = dispatcher
+        self._db = db
+        self._doorbell = doorbell
+        self._settings = settings
+        self._id = uuid.uuid4()
+
+    async def run(self, stop: asyncio.Event, ready: asyncio.Event | None) -> None:
+        """Rounds until `stop`; each failure is logged once and waited out, so a dead dependency costs no CPU."""
+        stopping = asyncio.create_task(_ring_at(stop, self._doorbell.rung))
+        down = False
+        try:
+            await self._until_it_works(lambda: make_partitions(self._db), stop)
+            while not stop.is_set():
+                try:
+                    pause = await self._round()
+                except CronsvcError as error:
+                    if not down:
+                        _log.warning("scheduler is waiting for Postgres: %s", error)
+                    down, pause = True, 0.5
+                else:
+                    if down:
+                        _log.info("scheduler is ticking again")
+                    down = False
+                    if ready is not None:
+                        ready.set()
+                if pause > 0 and not stop.is_set():
+                    await self._doorbell.wait(pause)
+        finally:
+            stopping.cancel()
+            with suppress(Unavailable):
+                async with self._db.statements() as conn:
+                    await presence.forget_scheduler(conn, process_id=self._id)
+
+    async def _round(self) -> float:
+        """Do what is due; returns the seconds until the next round, 0 for at once."""
+        tick = await self._scheduling.tick()
+        if tick.more:
+            return 0.0
+        due = await self._scheduling.seconds_until_due()
+        pauses = [self._settings.poll_seconds]
+        if due.resume is not None:
+            if due.resume <= 0:
+                await resume_ended(self._db)
+                return 0.0
+            pauses.append(due.resume)
+        if due.dispatch is not None:
+            if due.dispatch <= 0:
+                taken = await self._dispatcher.redispatch()
+                pauses.append(0.5 if taken == 0 else 0.0)
+            else:
+                pauses.append(due.dispatch)
+        if due.fire is not None:
+            pauses.append(HELD_SECONDS if tick.held else max(due.fire, 0.0))
+        return min(pauses)
+
+    async def chores(self, name: str) -> None:
+        """Rescue, the watch over Redis, presence and upkeep, each at its own pace."""
+        grace = timedelta(seconds=self._settings.lease_seconds)
+
+        async def beat() -> None:
+            async with self._db.statements() as conn:
+                await presence.beat_scheduler(conn, process_id=self._id, name=name, version=__version__)
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_every(RESCUE_SECONDS, lambda: rescue(self._db, grace=grace)))
+            tasks.create_task(_every(EPOCH_SECONDS, self._watch_redis))
+            tasks.create_task(_every(BEAT_SECONDS, beat))
+            tasks.create_task(_every(UPKEEP_SECONDS, self._upkeep))
+
+    async def _watch_redis(self) -> None:
+        if await self._dispatcher.watch_epoch():
+            self._doorbell.rung.set()
+
+    async def _upkeep(self) -> None:
+        await upkeep(self._db, retention_days=self._settings.retention_days)
+        moved = await self._scheduling.follow_zone_data()
+        if moved:
+            _log.info("time zone data changed: %s cursors recomputed", moved)
+
+    async def _until_it_works(self, act: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
+        said = False
+        while not stop.is_set():
+            try:
+                await act()
+            except CronsvcError as error:
+                if not said:
+                    _log.warning("scheduler is waiting for Postgres: %s", error)
+                said = True
+                await self._doorbell.wait(0.5)
+            else:
+                return
+
+
+async def _every(seconds: float, act: Callable[[], Awaitable[object]]) -> None:
+    """Do `act` again and again; a dependency that is away is the main loop's to announce."""
+    while True:
+        try:
+            await act()
+        except CronsvcError as error:
+            _log.debug("%s", error)
+        await asyncio.sleep(seconds)
+
+
+async def _ring_at(stop: asyncio.Event, rung: asyncio.Event) -> None:
+    await stop.wait()
+    rung.set()

@@ -1,0 +1,180 @@
+"""The worker: tickets in, attempts made, ends written; all under one lease.
+
+The lease is the process's. When Postgres declares it lost (a freeze, a partition), everything it ran is stopped and the
+process goes on under a new identity. A drain stops fetching at once, lets running attempts end, then releases the rest.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
+
+from cronsvc import __version__
+from cronsvc.config import Settings
+from cronsvc.errors import CronsvcError, Unavailable
+from cronsvc.executors.base import Executor, ExecutorSettings
+from cronsvc.executors.registry import load_executors
+from cronsvc.queue import Broker, TicketWorker
+from cronsvc.services.running import Lease, Runner
+from cronsvc.store import presence, queues
+from cronsvc.store.pool import Database
+
+_log = logging.getLogger("cronsvc.worker")
+
+QUEUES_SECONDS = 5.0
+FLUSH_SECONDS = 3.0
+
+
+async def run_worker(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    ready: asyncio.Event | None = None,
+    executors: Mapping[str, Executor] | None = None,
+) -> None:
+    """Work until `stop` is set, then drain within `settings.drain_seconds`. `ready` is set once the worker is registered.
+
+    `executors` replaces the installed job types; whoever passes them closes them.
+    """
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    async with AsyncExitStack() as stack:
+        db = await Database.open(
+            settings.require_database_url(),
+            application_name=f"cronsvc-worker {name}",
+            max_size=settings.pool_size,
+            pooler=settings.pooler == "transaction",
+        )
+        stack.push_async_callback(db.close)
+        if executors is None:
+            executors = load_executors(ExecutorSettings(egress_allow=settings.egress_allow))
+            for executor in executors.values():
+                stack.push_async_callback(executor.close)
+        broker = Broker.open(settings.require_redis_url(), prefix=settings.redis_prefix)
+        stack.push_async_callback(broker.close)
+        for warning in await _warnings(broker):
+            _log.warning("%s", warning)
+        await _Worker(settings, db, broker, executors, name).run(stop, ready)
+    _log.info("worker stopped")
+
+
+async def _warnings(broker: Broker) -> list[str]:
+    try:
+        return await broker.check()
+    except Unavailable as error:
+        return [f"Redis cannot be checked yet: {error}"]
+
+
+class _Worker:
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        broker: Broker,
+        executors: Mapping[str, Executor],
+        name: str,
+    ) -> None:
+        self._settings = settings
+        self._db = db
+        self._name = name
+        self._lease = timedelta(seconds=settings.lease_seconds)
+        self._runner = Runner(db, executors, worker_id=uuid.uuid4())
+        self._queues: tuple[str, ...] = settings.worker_queues or (settings.default_queue,)
+        self._tickets = TicketWorker(
+            broker, queues=self._queues, concurrency=settings.worker_concurrency, handle=self._runner.handle
+        )
+        self._draining = False
+
+    async def run(self, stop: asyncio.Event, ready: asyncio.Event | None) -> None:
+        living = asyncio.create_task(self._live(stop, ready), name="lease")
+        following = asyncio.create_task(self._follow_queues(), name="queues")
+        await _first(living, stop)
+        following.cancel()
+        if not stop.is_set():
+            living.result()  # the lease keeper never ends by itself: this raises what ended it
+        self._draining = True
+        self._tickets.stop_fetching()
+        if not await self._tickets.stop(self._settings.drain_seconds):
+            _log.warning("the drain ended before every attempt did; the rest was released")
+        if not await self._runner.flush(FLUSH_SECONDS):
+            _log.warning("Postgres did not take every result; those attempts will be found and counted as lost")
+        living.cancel()
+        with suppress(asyncio.CancelledError):
+            await living
+        with suppress(Unavailable):
+            async with self._db.statements() as conn:
+                await presence.stop_worker(conn, process_id=self._runner.worker_id)
+
+    async def _live(self, stop: asyncio.Event, ready: asyncio.Event | None) -> None:
+        """Register, work and renew the lease; begin again under a new identity whenever the lease is lost for good."""
+        working: asyncio.Task[None] | None = None
+        try:
+            while True:
+                await self._register(stop)
+                if ready is not None:
+                    ready.set()
+                if working is None:
+                    working = asyncio.create_task(self._tickets.run(), name="tickets")
+                lease = Lease(
+                    self._db,
+                    self._runner,
+                    lease=self._lease,
+                    beat=timedelta(seconds=self._settings.heartbeat_seconds),
+                    draining=lambda: self._draining,
+                )
+                keeping = asyncio.create_task(lease.keep(), name="heartbeat")
+                await asyncio.wait({keeping, working}, return_when=asyncio.FIRST_COMPLETED)
+                if working.done() and not self._draining:
+                    keeping.cancel()
+                    working.result()
+                    raise RuntimeError("the ticket loop ended by itself")
+                await keeping
+                self._runner.worker_id = uuid.uuid4()
+        finally:
+            if working is not None:
+                working.cancel()
+
+    async def _follow_queues(self) -> None:
+        """A worker that was told no queues serves every queue there is, new ones within five seconds."""
+        while not self._settings.worker_queues:
+            with suppress(Unavailable):
+                async with self._db.statements() as conn:
+                    self._queues = tuple(await queues.names(conn)) or self._queues
+                self._tickets.set_queues(self._queues)
+            await asyncio.sleep(QUEUES_SECONDS)
+
+    async def _register(self, stop: asyncio.Event) -> None:
+        said = False
+        while True:
+            try:
+                async with self._db.statements() as conn:
+                    await presence.register_worker(
+                        conn,
+                        process_id=self._runner.worker_id,
+                        name=self._name,
+                        version=__version__,
+                        queues=self._queues,
+                        concurrency=self._settings.worker_concurrency,
+                        lease=self._lease,
+                    )
+            except CronsvcError as error:
+                if not said:
+                    _log.warning("worker is waiting for Postgres: %s", error)
+                said = True
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.5):
+                        await stop.wait()
+                if stop.is_set():
+                    raise asyncio.CancelledError from None
+            else:
+                return
+
+
+async def _first(task: "asyncio.Task[None]", stop: asyncio.Event) -> None:
+    """Wait until the task ends or `stop` is set."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()

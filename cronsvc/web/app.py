@@ -1,0 +1,60 @@
+"""The application: routes from the one table, errors as problem documents, headers around everything."""
+
+import json
+from collections.abc import Sequence
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as StarletteRoute
+
+from cronsvc.errors import CronsvcError, NotFound
+from cronsvc.web.headers import SafeAnswers
+from cronsvc.web.openapi import openapi_document
+from cronsvc.web.page import Pages
+from cronsvc.web.page_routes import page_routes
+from cronsvc.web.probe import Probe
+from cronsvc.web.problems import problem_of, problem_response
+from cronsvc.web.routes import API_ROUTES
+from cronsvc.web.routing import PathEndpoint, Route, check_routes, request_id_of
+from cronsvc.web.services import Services, WebSettings
+
+__all__ = ["Services", "WebSettings", "create_app", "route_table"]
+
+
+def route_table(pages: Pages, more: Sequence[Route] = ()) -> tuple[Route, ...]:
+    """Every route of the application, `more` being those that come from outside."""
+    return (*API_ROUTES, *page_routes(pages), *more)
+
+
+def create_app(services: Services, *, settings: WebSettings | None = None, more: Sequence[Route] = ()) -> Starlette:
+    """Return the ASGI application. A route without a declared role is refused here, before anything is served."""
+    settings = settings or WebSettings()
+    pages = Pages(settings)
+    table = route_table(pages, more)
+    check_routes(table)
+    by_path: dict[str, list[Route]] = {}
+    for route in table:
+        by_path.setdefault(route.path, []).append(route)
+
+    async def not_routed(request: Request, error: Exception) -> Response:
+        failure: CronsvcError = NotFound(f"There is nothing at {request.url.path[:200]}.")
+        if "text/html" in request.headers.get("accept", ""):
+            return await pages.failure(request, failure)
+        return problem_response(problem_of(failure), request_id=request_id_of(request))
+
+    app = Starlette(
+        routes=[
+            StarletteRoute(path, PathEndpoint(routes, services, settings, pages.failure), name=routes[0].name)
+            for path, routes in by_path.items()
+        ],
+        middleware=[Middleware(SafeAnswers)],
+        exception_handlers={HTTPException: not_routed},
+    )
+    # A redirect to the same path with or without a slash would repeat a Host header that nobody has checked.
+    app.router.redirect_slashes = False
+    app.state.probe = Probe(services.status)
+    app.state.openapi = json.dumps(openapi_document(table, version=settings.version), separators=(",", ":")).encode()
+    return app

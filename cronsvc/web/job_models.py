@@ -1,0 +1,272 @@
+"""Jobs and schedules as JSON (DESIGN §7). Bounds here equal those of the table; defaults are the product's."""
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import ConfigDict, Field, RootModel
+
+from cronsvc.domain.job import MisfirePolicy, OverlapPolicy, Priority
+from cronsvc.domain.retry import BackoffType
+from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
+from cronsvc.web.scalars import (
+    EverySeconds,
+    Instant,
+    PriorityLevel,
+    QueryCount,
+    QueryFlag,
+    QueryId,
+)
+
+
+def documented(**schema: Any) -> Any:
+    """A bound for readers of the OpenAPI document. The service checks it, together with all others, in one answer."""
+    return Field(json_schema_extra=schema)
+
+
+Config = dict[str, Any]
+Cron = Annotated[str, Field(description="5 fields, or 6 with leading seconds", examples=["0 9 * * 1-5"])]
+Timezone = Annotated[str, Field(description="IANA name", examples=["Europe/London"])]
+PositiveInt = Annotated[int, documented(minimum=1, maximum=2**31 - 1)]
+KeptRows = Annotated[int, documented(minimum=0, maximum=2**31 - 1)]
+SlugText = Annotated[str, documented(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+
+
+READ_ONLY = frozenset(
+    {
+        "id",
+        "pause",
+        "quarantineReason",
+        "nextFireTime",
+        "lastFireTime",
+        "fireCount",
+        "revision",
+        "createdAt",
+        "updatedAt",
+    }
+)
+"""Members of a job's document that cronsvc sets."""
+
+
+class TaskPayloadIn(RequestModel):
+    """What to run: a job type and its configuration, which the job type checks."""
+
+    type: Annotated[str, Field(min_length=1, max_length=64, examples=["API_CALL"])]
+    config: Config = Field(default_factory=dict)
+
+
+class BackoffIn(RequestModel):
+    """How long to wait between attempts."""
+
+    type: BackoffType = BackoffType.EXPONENTIAL
+    delay_seconds: Annotated[float, documented(minimum=0, maximum=604_800)] = 2.0
+    factor: Annotated[float, documented(minimum=1, maximum=100)] = 2.0
+    max_seconds: Annotated[float, documented(minimum=0, maximum=604_800)] = 300.0
+    jitter: Annotated[float, documented(minimum=0, maximum=1)] = 0.1
+
+
+class RetentionIn(RequestModel):
+    """How many rows of the job are kept, and for how many days. null means no limit by count."""
+
+    keep_completed: KeptRows | None = None
+    keep_failed: KeptRows | None = None
+    days: Annotated[int, documented(minimum=1, maximum=36_600)] = 90
+
+
+class JobIn(RequestModel):
+    """A job as a person defines it. Exactly one of cronExpression, every and runAt."""
+
+    read_only: ClassVar[frozenset[str]] = READ_ONLY
+
+    name: Annotated[str, documented(minLength=1, maxLength=255)]
+    description: Annotated[str, documented(maxLength=10_000)] = ""
+    namespace: SlugText | None = None
+    tags: Annotated[list[str], documented(maxItems=50)] = Field(default_factory=list)
+    cron_expression: Cron | None = None
+    every: EverySeconds | None = None
+    run_at: Instant | None = None
+    timezone: Timezone = "UTC"
+    start_at: Instant | None = None
+    end_at: Instant | None = None
+    max_runs: PositiveInt | None = None
+    jitter_seconds: Annotated[int, documented(minimum=0, maximum=86_400)] = 0
+    misfire_policy: MisfirePolicy = MisfirePolicy.FIRE_ONCE
+    misfire_grace_seconds: Annotated[int, documented(minimum=0, maximum=31_622_400)] = 60
+    misfire_cap: Annotated[int, documented(minimum=1, maximum=10_000)] = 100
+    overlap_policy: OverlapPolicy = OverlapPolicy.ALLOW
+    queue: SlugText | None = None
+    priority: PriorityLevel = Priority.NORMAL
+    max_attempts: Annotated[int, documented(minimum=1, maximum=100)] = 3
+    backoff: BackoffIn = Field(default_factory=BackoffIn)
+    timeout_seconds: Annotated[int, documented(minimum=1, maximum=604_800)] = 60
+    retention: RetentionIn = Field(default_factory=RetentionIn)
+    task_payload: TaskPayloadIn
+    is_active: bool = True
+
+
+ReadOnly = Annotated[Any, Field(json_schema_extra={"readOnly": True})]
+
+
+class JobDocument(JobIn):
+    """A whole job as GET answers it, changed and sent back. Read-only members may stay if left as they were."""
+
+    id: ReadOnly = None
+    pause: ReadOnly = None
+    quarantine_reason: ReadOnly = None
+    next_fire_time: ReadOnly = None
+    last_fire_time: ReadOnly = None
+    fire_count: ReadOnly = None
+    revision: Annotated[int | None, Field(description="counts as If-Match")] = None
+    created_at: ReadOnly = None
+    updated_at: ReadOnly = None
+
+
+class JobPatch(RootModel[dict[str, Any]]):
+    """A JSON merge patch (RFC 7396) over the job's document: null puts a member back to its default."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"cronExpression": None, "every": "PT20M"}, {"taskPayload": {"config": {}}}]}
+    )
+
+
+class TaskPayloadAnswer(AnswerModel):
+    type: str
+    config: Config
+
+
+class BackoffAnswer(AnswerModel):
+    type: BackoffType
+    delay_seconds: float
+    factor: float
+    max_seconds: float
+    jitter: float
+
+
+class RetentionAnswer(AnswerModel):
+    keep_completed: int | None
+    keep_failed: int | None
+    days: int
+
+
+class PauseAnswer(AnswerModel):
+    """Who paused the job, when, why, and until when (null: until somebody resumes it)."""
+
+    by: str
+    at: Instant
+    note: str | None
+    until: Instant | None
+
+
+class DefinitionAnswer(AnswerModel):
+    """Everything a person decides about a job."""
+
+    name: str
+    description: str
+    namespace: str
+    tags: list[str]
+    cron_expression: str | None
+    every: EverySeconds | None
+    run_at: Instant | None
+    timezone: str
+    start_at: Instant | None
+    end_at: Instant | None
+    max_runs: int | None
+    jitter_seconds: int
+    misfire_policy: MisfirePolicy
+    misfire_grace_seconds: int
+    misfire_cap: int
+    overlap_policy: OverlapPolicy
+    queue: str
+    priority: PriorityLevel
+    max_attempts: int
+    backoff: BackoffAnswer
+    timeout_seconds: int
+    retention: RetentionAnswer
+    task_payload: TaskPayloadAnswer
+    is_active: bool
+
+
+class Identified(AnswerModel):
+    id: int
+
+
+class JobAnswer(DefinitionAnswer, Identified):
+    """A job. `nextFireTime` is null while it is paused, inactive or quarantined, and when nothing is left to fire."""
+
+    pause: PauseAnswer | None
+    quarantine_reason: str | None
+    next_fire_time: Instant | None
+    last_fire_time: Instant | None
+    fire_count: int
+    revision: int
+    created_at: Instant
+    updated_at: Instant
+
+
+class JobList(AnswerModel):
+    items: list[JobAnswer]
+    next_cursor: str | None
+
+
+class JobQuery(QueryModel):
+    """Filters of the job list. `jobId` alone answers with the one job, or 404."""
+
+    job_id: QueryId | None = None
+    name: Annotated[str, Field(max_length=255)] | None = None
+    tag: Annotated[str, Field(max_length=64)] | None = None
+    queue: Annotated[str, Field(max_length=63)] | None = None
+    is_active: QueryFlag | None = None
+    namespace: Annotated[str, Field(max_length=63)] | None = None
+    cursor: Annotated[str, Field(max_length=1000)] | None = None
+    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+
+
+class PageQuery(QueryModel):
+    cursor: Annotated[str, Field(max_length=1000)] | None = None
+    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+
+
+class PauseIn(RequestModel):
+    note: Annotated[str, documented(maxLength=1000)] | None = None
+    until: Instant | None = None
+
+
+class UpcomingQuery(QueryModel):
+    count: Annotated[QueryCount, Field(ge=1, le=1000)] = 10
+
+
+class UpcomingAnswer(AnswerModel):
+    """The next instants that will fire: none while the job is held back without an end."""
+
+    fire_times: list[Instant]
+    description: str
+
+
+class RevisionAnswer(AnswerModel):
+    """One stored definition of a job, as it was."""
+
+    revision: int
+    definition: DefinitionAnswer
+    actor: str
+    created_at: Instant
+
+
+class RevisionList(AnswerModel):
+    items: list[RevisionAnswer]
+    next_cursor: str | None
+
+
+class PreviewIn(RequestModel):
+    """A schedule to try out: exactly one of cronExpression, every and runAt. `after` is now unless given."""
+
+    cron_expression: Cron | None = None
+    every: EverySeconds | None = None
+    run_at: Instant | None = None
+    timezone: Timezone = "UTC"
+    start_at: Instant | None = None
+    end_at: Instant | None = None
+    after: Instant | None = None
+    count: Annotated[int, Field(ge=1, le=1000)] = 10
+
+
+class PreviewAnswer(AnswerModel):
+    fire_times: list[Instant]
+    description: str

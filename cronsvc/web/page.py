@@ -1,0 +1,286 @@
+"""The status page: jobs, executions and their detail, and the few buttons that an operator needs.
+
+Plain HTML made on the server, no script. Everything shown is escaped by the template engine; everything changed comes
+by a form that `csrf` has checked. Errors here are pages.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from cronsvc.domain.execution import Execution, Status
+from cronsvc.domain.job import Job
+from cronsvc.errors import CronsvcError, NotFound, Unauthenticated
+from cronsvc.services.access import Caller, Role
+from cronsvc.services.status import Overview
+from cronsvc.web import auth, views, words
+from cronsvc.web.page_models import BackForm, LoginForm, LoginQuery, OverviewQuery, RefreshQuery
+from cronsvc.web.problems import PROBLEMS, UNAVAILABLE, Problem, problem_of
+from cronsvc.web.routing import Call, request_id_of
+from cronsvc.web.scalars import write_instant
+from cronsvc.web.services import WebSettings
+
+_JOBS_SHOWN = 25
+_EXECUTIONS_SHOWN = 25
+_UPCOMING_SHOWN = 5
+STATIC = Path(__file__).parent / "static"
+STATIC_TYPES = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
+# Where a login or a button may lead back to: our own pages, nothing that another site could choose.
+_OWN_PAGE = re.compile(r"/(?:(?:jobs|executions)/\d{1,19})?", re.ASCII)
+
+
+def make_environment() -> Environment:
+    """The template engine, escaping everything."""
+    environment = Environment(
+        loader=PackageLoader("cronsvc.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        moment=words.moment,
+        relative=words.relative,
+        rfc3339=write_instant,
+        status_mark=words.status_mark,
+        status_class=words.status_class,
+    )
+    return environment
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFile:
+    """A file of ours, read once."""
+
+    content: bytes
+    media_type: str
+
+    @property
+    def etag(self) -> str:
+        """A name for exactly this content."""
+        return hashlib.sha256(self.content).hexdigest()[:16]
+
+
+class Pages:
+    """The handlers of the page; one per application, because they share the template engine."""
+
+    def __init__(self, settings: WebSettings) -> None:
+        self._settings = settings
+        self._environment = make_environment()
+        self._files = {name: StaticFile((STATIC / name).read_bytes(), media) for name, media in STATIC_TYPES.items()}
+        self._style_version = self._files["style.css"].etag
+
+    async def overview(self, call: Call) -> Response:
+        """Counts, jobs and recent executions."""
+        query: OverviewQuery = call.query
+        services, caller = call.services, call.caller
+        counts = await services.status.overview(caller)
+        page = await services.jobs.list(caller, cursor=query.cursor, limit=_JOBS_SHOWN)
+        recent = await services.executions.list(caller, limit=_EXECUTIONS_SHOWN)
+        return self._page(
+            "overview.html",
+            caller,
+            self._pace(query),
+            tiles=_tiles(counts),
+            jobs=[views.job_view(job, await _last_run(call, job)) for job in page.items],
+            executions=[views.execution_view(execution) for execution in recent.items],
+            cursor=query.cursor,
+            next_cursor=page.next_cursor,
+        )
+
+    async def job(self, call: Call) -> Response:
+        """One job: its definition, the next instants, the last executions."""
+        query: RefreshQuery = call.query
+        services, caller = call.services, call.caller
+        job = await services.jobs.get(call.id_in_path("jobId"), caller)
+        upcoming = await services.jobs.upcoming(job.id, caller, count=_UPCOMING_SHOWN)
+        last = await services.executions.list(caller, job_id=job.id, limit=_EXECUTIONS_SHOWN)
+        return self._page(
+            "job.html",
+            caller,
+            self._pace(query),
+            job=views.job_view(job, None),
+            facts=views.job_facts(job),
+            upcoming=upcoming,
+            executions=[views.execution_view(execution) for execution in last.items],
+        )
+
+    async def execution(self, call: Call) -> Response:
+        """One execution with its attempts."""
+        query: RefreshQuery = call.query
+        execution, attempts = await call.services.executions.get(call.id_in_path("executionId"), call.caller)
+        return self._page(
+            "execution.html",
+            call.caller,
+            self._pace(query),
+            execution=views.execution_view(execution),
+            facts=views.execution_facts(execution),
+            attempts=[views.attempt_view(attempt) for attempt in attempts],
+        )
+
+    async def run_job(self, call: Call) -> Response:
+        """Run a job once and show the execution."""
+        execution = await call.services.jobs.trigger(call.id_in_path("jobId"), call.caller, params=None)
+        return _see_other(f"/executions/{execution.id}")
+
+    async def pause_job(self, call: Call) -> Response:
+        """Hold a job until somebody resumes it."""
+        form: BackForm = call.body
+        await call.services.jobs.pause(call.id_in_path("jobId"), call.caller, note=None, until=None)
+        return _see_other(_own(form.back))
+
+    async def resume_job(self, call: Call) -> Response:
+        """Let a job fire again."""
+        form: BackForm = call.body
+        await call.services.jobs.resume(call.id_in_path("jobId"), call.caller)
+        return _see_other(_own(form.back))
+
+    async def login_form(self, call: Call) -> Response:
+        """Ask for an API key."""
+        query: LoginQuery = call.query
+        notice = "Your session has ended. Please sign in again." if query.expired else ""
+        return self._page("login.html", None, None, notice=notice, next=_own(query.next))
+
+    async def login(self, call: Call) -> Response:
+        """Exchange a key for a session cookie."""
+        form: LoginForm = call.body
+        try:
+            token, expires_at = await call.services.access.open_session(form.key.strip(), auth.source_of(call.request))
+        except Unauthenticated as error:
+            notice = str(error)
+            return self._page("login.html", None, None, status=401, notice=notice, next=_own(form.next))
+        response = _see_other(_own(form.next))
+        auth.set_session_cookie(response, token, expires_at, secure=self._secure(call.request))
+        return response
+
+    async def logout(self, call: Call) -> Response:
+        """End the session here and on the server."""
+        token = call.request.cookies.get(auth.SESSION_COOKIE)
+        if token:
+            await call.services.access.close_session(token)
+        response = _see_other("/login")
+        auth.drop_session_cookie(response, secure=self._secure(call.request))
+        return response
+
+    async def problem_kind(self, call: Call) -> Response:
+        """What a `type` of our problem documents means."""
+        kind = PROBLEMS.get(call.request.path_params["slug"])
+        if kind is None:
+            raise NotFound("There is no such kind of problem.")
+        return self._page(
+            "problem.html",
+            None,
+            None,
+            status_word=f"{kind.status} · {kind.type}",
+            title=kind.title,
+            detail=kind.meaning,
+            errors=(),
+            request_id="",
+        )
+
+    async def static_file(self, call: Call) -> Response:
+        """The style sheet and the icon."""
+        file = self._files.get(call.request.path_params["name"])
+        if file is None:
+            raise NotFound("There is no such file.")
+        headers = {"ETag": f'"{file.etag}"', "Cache-Control": "public, max-age=3600"}
+        if call.request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        return Response(file.content, media_type=file.media_type, headers=headers)
+
+    async def failure(self, request: Request, error: CronsvcError) -> Response:
+        """Show an error as a page; without a good session lead to the login."""
+        if isinstance(error, Unauthenticated):
+            return _to_login(request, secure=self._secure(request))
+        return self._problem_page(request, problem_of(error))
+
+    def _problem_page(self, request: Request, problem: Problem) -> Response:
+        waits = problem.kind is UNAVAILABLE and request.method == "GET"
+        response = self._page(
+            "problem.html",
+            None,
+            self._settings.refresh_seconds if waits else None,
+            status=problem.kind.status,
+            status_word=str(problem.kind.status),
+            title=problem.kind.title,
+            detail=problem.detail,
+            errors=problem.errors,
+            request_id=request_id_of(request),
+        )
+        response.headers.update(problem.headers or {})
+        return response
+
+    def _pace(self, query: RefreshQuery) -> int:
+        """How often the page fetches itself, in seconds; 0 when the reader wants it to hold still."""
+        return 0 if query.refresh == "off" else self._settings.refresh_seconds
+
+    def _page(
+        self, template: str, caller: Caller | None, pace: int | None, *, status: int = 200, **values: Any
+    ) -> Response:
+        """Render a template; `pace` is from `_pace`, None for a page that never refreshes."""
+        html = self._environment.get_template(template).render(
+            caller=caller,
+            may_operate=caller is not None and caller.role.reaches(Role.OPERATOR),
+            refreshes=caller is not None and pace is not None,
+            refresh_seconds=pace or 0,
+            style_version=self._style_version,
+            version=self._settings.version,
+            now=datetime.now(UTC),
+            **values,
+        )
+        return HTMLResponse(html, status_code=status)
+
+    def _secure(self, request: Request) -> bool:
+        if self._settings.secure_cookies is not None:
+            return self._settings.secure_cookies
+        return request.url.scheme == "https"
+
+
+async def _last_run(call: Call, job: Job) -> Execution | None:
+    """The latest execution of a job. One small query a job: the primary key of executions begins with the job."""
+    page = await call.services.executions.list(call.caller, job_id=job.id, limit=1)
+    return page.items[0] if page.items else None
+
+
+def _see_other(path: str) -> RedirectResponse:
+    return RedirectResponse(path, status_code=303)
+
+
+def _own(path: str) -> str:
+    return path if _OWN_PAGE.fullmatch(path) else "/"
+
+
+def _to_login(request: Request, *, secure: bool) -> Response:
+    had_session = auth.SESSION_COOKIE in request.cookies
+    back = _own(request.url.path) if request.method in ("GET", "HEAD") else "/"
+    response = _see_other(f"/login?next={quote(back)}" + ("&expired=1" if had_session else ""))
+    if had_session:
+        auth.drop_session_cookie(response, secure=secure)
+    return response
+
+
+def _tiles(overview: Overview) -> list[views.Tile]:
+    """The numbers at the top of the page."""
+    jobs, day = overview.jobs, overview.executions
+    more = "" if overview.executions_complete else "+"
+    failed = day.get(Status.FAILED.value, 0)
+    return [
+        views.Tile("Active jobs", str(jobs.active) + ("" if jobs.complete else "+")),
+        views.Tile("Paused", str(jobs.paused)),
+        views.Tile("Quarantined", str(jobs.quarantined), alarm=jobs.quarantined > 0),
+        views.Tile("Waiting", str(overview.waiting)),
+        views.Tile("Running", str(overview.running)),
+        views.Tile("Succeeded 24 h", f"{day.get(Status.SUCCESS.value, 0)}{more}"),
+        views.Tile("Failed 24 h", f"{failed}{more}", alarm=failed > 0),
+        views.Tile("Workers", str(len(overview.workers)), alarm=not overview.workers),
+        views.Tile("Schedulers", str(len(overview.schedulers)), alarm=not overview.schedulers),
+        views.Tile("Database ms", f"{overview.database_ms:.1f}"),
+    ]

@@ -1,0 +1,69 @@
+"""The browser's part of the route table: HTML out, forms in."""
+
+from cronsvc.services.access import Role
+from cronsvc.web.page import Pages
+from cronsvc.web.page_models import BackForm, LoginForm, LoginQuery, OverviewQuery, RefreshQuery
+from cronsvc.web.routing import PUBLIC, Door, Route
+
+VIEWER, OPERATOR = Role.VIEWER, Role.OPERATOR
+
+
+def page_routes(pages: Pages) -> tuple[Route, ...]:
+    """The browser's routes: HTML out, forms in."""
+    return (
+        Route("GET", "/", VIEWER, pages.overview, "pageOverview", "Jobs", "page", door=Door.PAGE, query=OverviewQuery),
+        Route(
+            "GET", "/jobs/{jobId}", VIEWER, pages.job, "pageJob", "A job", "page", door=Door.PAGE, query=RefreshQuery
+        ),
+        Route(
+            "GET",
+            "/executions/{executionId}",
+            VIEWER,
+            pages.execution,
+            "pageExecution",
+            "An execution",
+            "page",
+            door=Door.PAGE,
+            query=RefreshQuery,
+        ),
+        Route("POST", "/jobs/{jobId}/run", OPERATOR, pages.run_job, "pageRun", "Run now", "page", door=Door.PAGE),
+        Route(
+            "POST",
+            "/jobs/{jobId}/pause",
+            OPERATOR,
+            pages.pause_job,
+            "pagePause",
+            "Pause",
+            "page",
+            door=Door.PAGE,
+            body=BackForm,
+        ),
+        Route(
+            "POST",
+            "/jobs/{jobId}/resume",
+            OPERATOR,
+            pages.resume_job,
+            "pageResume",
+            "Resume",
+            "page",
+            door=Door.PAGE,
+            body=BackForm,
+        ),
+        Route(
+            "GET",
+            "/login",
+            PUBLIC,
+            pages.login_form,
+            "pageLoginForm",
+            "Sign in",
+            "page",
+            door=Door.PAGE,
+            query=LoginQuery,
+        ),
+        Route("POST", "/login", PUBLIC, pages.login, "pageLogin", "Sign in", "page", door=Door.PAGE, body=LoginForm),
+        Route("POST", "/logout", PUBLIC, pages.logout, "pageLogout", "Sign out", "page", door=Door.PAGE),
+        Route(
+            "GET", "/problems/{slug}", PUBLIC, pages.problem_kind, "pageProblem", "A problem", "page", door=Door.PAGE
+        ),
+        Route("GET", "/static/{name}", PUBLIC, pages.static_file, "pageStatic", "A file", "page", door=Door.PAGE),
+    )

@@ -1,0 +1,232 @@
+"""What a route is, and the one way from a request to its handler.
+
+A `Route` is data: the application, the OpenAPI document and the tests of permissions read the same table.
+`PathEndpoint` serves all methods of one path in a fixed order: method, (page) where from, who, role, query, body,
+handler. Nothing is read from the body before the caller is known to be allowed.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+from urllib.parse import parse_qsl
+
+import structlog
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from cronsvc.errors import CronsvcError, FieldError, InvalidInput, NotFound
+from cronsvc.services.access import Caller, Role
+from cronsvc.web import auth, csrf
+from cronsvc.web.body import FORM_TYPE, check_texts, media_type, parse_json, read_body, require_json_type
+from cronsvc.web.headers import UNEXPECTED_ERROR
+from cronsvc.web.models import QueryModel
+from cronsvc.web.problems import (
+    MALFORMED,
+    MEDIA,
+    METHOD_NOT_ALLOWED,
+    UNAVAILABLE,
+    UNEXPECTED,
+    ProblemKind,
+    Refused,
+    problem_of,
+    problem_response,
+)
+from cronsvc.web.services import Services, WebSettings
+from cronsvc.web.validation import read_model, read_query
+
+log = structlog.get_logger("cronsvc.web")
+
+REQUEST_FAILED = "request_failed"
+_GREATEST_ID = 2**63 - 1
+
+
+class Public(Enum):
+    """Said on purpose: this route answers anybody."""
+
+    PUBLIC = "public"
+
+
+PUBLIC = Public.PUBLIC
+
+
+class Door(Enum):
+    """How a route is entered: with a bearer key and JSON, or with a browser, a cookie and forms."""
+
+    API = "api"
+    PAGE = "page"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request on its way to a handler, with everything already checked."""
+
+    request: Request
+    services: Services
+    settings: WebSettings
+    identity: Caller | None
+    query: Any = None
+    body: Any = None
+    document: Any = None  # the body as it was sent, for those who must know what was left out
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks. A public route has nobody, and asking for one is a defect."""
+        if self.identity is None:
+            raise RuntimeError("a public route has no caller")
+        return self.identity
+
+    def id_in_path(self, name: str) -> int:
+        """The id in the path; NotFound for anything that cannot be one."""
+        text = self.request.path_params[name]
+        if not (text.isascii() and text.isdigit() and len(text) <= 19 and 1 <= int(text) <= _GREATEST_ID):
+            raise NotFound(f"There is nothing with the id {text[:40]!r}: ids are whole numbers.")
+        return int(text)
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one path.
+
+    `access` is the least role, or PUBLIC; None is refused when the application is made. `body` documents and (unless
+    `reads_document`) parses the JSON body. `problems` are the ways to fail beyond those that follow from the rest.
+    """
+
+    method: str
+    path: str
+    access: Role | Public | None
+    handler: Handler
+    name: str
+    summary: str
+    tag: str
+    door: Door = Door.API
+    status: int = 200
+    answer: type[BaseModel] | None = None
+    other_answers: tuple[tuple[int, type[BaseModel]], ...] = ()
+    query: type[QueryModel] | None = None
+    body: type[BaseModel] | None = None
+    body_optional: bool = False
+    reads_document: bool = False
+    takes_if_match: bool = False
+    gives_etag: bool = False
+    problems: tuple[ProblemKind, ...] = field(default=())
+
+
+class UnprotectedRouteError(Exception):
+    """A route was declared without saying who may call it."""
+
+
+def check_routes(routes: Sequence[Route]) -> None:
+    """Raise UnprotectedRouteError for a route without a role, ValueError for one that is declared twice."""
+    seen: set[tuple[str, str]] = set()
+    names: set[str] = set()
+    for route in routes:
+        if route.access is None:
+            raise UnprotectedRouteError(f"{route.method} {route.path} names neither a role nor PUBLIC")
+        if (route.method, route.path) in seen or route.name in names:
+            raise ValueError(f"{route.method} {route.path} ({route.name}) is declared twice")
+        seen.add((route.method, route.path))
+        names.add(route.name)
+
+
+FailurePage = Callable[[Request, CronsvcError], Awaitable[Response]]
+
+
+class PathEndpoint:
+    """ASGI application for one path: the routes that share it."""
+
+    def __init__(
+        self, routes: Sequence[Route], services: Services, settings: WebSettings, failure_page: FailurePage
+    ) -> None:
+        self.routes = {route.method: route for route in routes}
+        self.services = services
+        self.settings = settings
+        self.failure_page = failure_page
+        self.door = routes[0].door
+        self.path = routes[0].path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        try:
+            response = await self._answer(request)
+        except ClientDisconnect:
+            return  # nobody is left to answer
+        except CronsvcError as error:
+            response = await self._failure(request, error)
+        except Exception:
+            log.exception(UNEXPECTED_ERROR, request_id=request_id_of(request), method=request.method, route=self.path)
+            response = await self._failure(request, Refused(UNEXPECTED, UNEXPECTED.meaning))
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        route = self.routes.get("GET" if request.method == "HEAD" else request.method)
+        if route is None:
+            allowed = ", ".join(sorted({*self.routes, *({"HEAD"} if "GET" in self.routes else set())}))
+            raise Refused(METHOD_NOT_ALLOWED, f"This path takes {allowed}.", {"Allow": allowed})
+        if route.door is Door.PAGE:
+            csrf.require_same_origin(request.method, request.headers)
+        identity = await self._identify(request, route)
+        query = read_query(route.query, request.query_params) if route.query else None
+        body, document = await self._read_body(request, route)
+        return await route.handler(Call(request, self.services, self.settings, identity, query, body, document))
+
+    async def _identify(self, request: Request, route: Route) -> Caller | None:
+        if isinstance(route.access, Role):
+            find = auth.bearer_caller if route.door is Door.API else auth.session_caller
+            caller = await find(request, self.services.access)
+            auth.require_role(caller, route.access)
+            return caller
+        if route.access is PUBLIC:
+            return None
+        raise UnprotectedRouteError(f"{route.method} {route.path}")  # create_app has refused it already
+
+    async def _read_body(self, request: Request, route: Route) -> tuple[BaseModel | None, Any]:
+        if route.body is None:
+            return None, None
+        raw = await read_body(
+            request, max_bytes=self.settings.max_body_bytes, deadline_seconds=self.settings.body_deadline_seconds
+        )
+        if route.door is Door.PAGE:
+            document: Any = _read_form(request, raw)
+        elif not raw and route.body_optional:
+            document = {}
+        else:
+            require_json_type(request)
+            document = parse_json(raw)
+        return (None if route.reads_document else read_model(route.body, document)), document
+
+    async def _failure(self, request: Request, error: CronsvcError) -> Response:
+        kind = problem_of(error).kind
+        if kind is UNAVAILABLE or (kind is UNEXPECTED and not isinstance(error, Refused)):
+            # The caller learns what to do, the log learns what it was.
+            log.warning(REQUEST_FAILED, kind=kind.slug, reason=str(error), request_id=request_id_of(request))
+        if self.door is Door.PAGE:
+            return await self.failure_page(request, error)
+        return problem_response(problem_of(error), request_id=request_id_of(request))
+
+
+def request_id_of(request: Request) -> str:
+    """The id that the answer carries and the log knows."""
+    return str(request.scope.get("cronsvc.request_id", ""))
+
+
+def _read_form(request: Request, raw: bytes) -> dict[str, str]:
+    """Return the fields of an HTML form; a field left empty counts as not given."""
+    if raw and media_type(request) != FORM_TYPE:
+        raise Refused(MEDIA, f"A form must come with Content-Type: {FORM_TYPE}.")
+    try:
+        pairs = parse_qsl(raw.decode("utf-8"), max_num_fields=20, errors="strict")
+    except (UnicodeDecodeError, ValueError):
+        raise Refused(MALFORMED, "The form cannot be read.") from None
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise InvalidInput([FieldError("", "a field of the form is given twice")])
+    document = dict(pairs)
+    problems = check_texts(document)
+    if problems:
+        raise InvalidInput(problems)
+    return document

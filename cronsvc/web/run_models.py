@@ -1,0 +1,98 @@
+"""Executions and attempts as JSON (DESIGN §7)."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from cronsvc.domain.execution import Status, Trigger
+from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
+from cronsvc.web.scalars import Instant, QueryCount, QueryId
+
+
+class ErrorAnswer(AnswerModel):
+    """Why it failed: `type` is stable (`http_status`, `timeout`, `egress_denied`, `lost`, …), `message` for people."""
+
+    type: str
+    message: str
+
+
+class ExecutionAnswer(AnswerModel):
+    """One occurrence of a job. A SKIPPED row may stand for a whole range, up to `skippedUntil`."""
+
+    id: int
+    job_id: int
+    job_name: str
+    namespace: str
+    scheduled_time: Instant
+    trigger: Trigger
+    status: Status
+    status_reason: str | None
+    attempt: int
+    max_attempts: int
+    queued_at: Instant
+    start_time: Instant | None
+    end_time: Instant | None
+    duration_ms: int | None
+    worker: str | None
+    params: dict[str, Any] | None
+    requested_by: str | None
+    skipped_until: Instant | None
+    skipped_count: int | None
+    progress: int | None
+    result: Any
+    error: ErrorAnswer | None
+    log_details: Any
+    revision: int
+
+
+class ExecutionList(AnswerModel):
+    items: list[ExecutionAnswer]
+    next_cursor: str | None
+
+
+class AttemptAnswer(AnswerModel):
+    """One finished try of an execution."""
+
+    attempt: int
+    outcome: str
+    worker: str | None
+    queued_at: Instant | None
+    start_time: Instant | None
+    end_time: Instant
+    duration_ms: int | None
+    http_status: int | None
+    error: ErrorAnswer | None
+    response_excerpt: str | None
+
+
+class ExecutionDetail(ExecutionAnswer):
+    """An execution with every finished attempt, the first one first."""
+
+    attempts: list[AttemptAnswer]
+
+
+class ExecutionQuery(QueryModel):
+    job_id: QueryId | None = None
+    status: Status | None = None
+    trigger: Trigger | None = None
+    cursor: Annotated[str, Field(max_length=1000)] | None = None
+    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+
+
+class JobExecutionQuery(QueryModel):
+    status: Status | None = None
+    trigger: Trigger | None = None
+    cursor: Annotated[str, Field(max_length=1000)] | None = None
+    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+
+
+class TriggerIn(RequestModel):
+    """`params` is laid over the job's `taskPayload.config` for this one execution."""
+
+    params: dict[str, Any] | None = None
+
+
+class TriggerByNameIn(RequestModel):
+    name: str
+    namespace: str | None = None
+    params: dict[str, Any] | None = None

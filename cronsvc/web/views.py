@@ -1,0 +1,234 @@
+"""What the page's templates show: values already in words, so that templates only place them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cronsvc.domain.execution import Attempt, Execution, Trigger
+from cronsvc.domain.job import Job, Pause
+from cronsvc.domain.schedule import Schedule, describe
+from cronsvc.web.mapping import duration_ms, error_answer
+from cronsvc.web.run_models import ErrorAnswer
+from cronsvc.web.scalars import write_duration, write_instant
+from cronsvc.web.words import moment, outcome_class, took
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One number at the top of the page. An alarm is a number that should be zero."""
+
+    name: str
+    value: str
+    alarm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of a definition list; `code` is shown as it is, line by line."""
+
+    name: str
+    value: str
+    code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionView:
+    id: int
+    job_id: int
+    job_name: str
+    trigger: str
+    status: str
+    reason: str | None
+    scheduled_time: datetime
+    range_words: str
+    lateness: str
+    duration: str
+    attempt: int
+    max_attempts: int
+    error: ErrorAnswer | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    attempt: int
+    outcome: str
+    outcome_class: str
+    worker: str
+    start_time: datetime | None
+    duration: str
+    http_status: int | None
+    error: ErrorAnswer | None
+    excerpt: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    id: int
+    name: str
+    namespace: str
+    description: str
+    type: str
+    tags: tuple[str, ...]
+    state: str
+    state_class: str
+    paused: bool
+    pause: Pause | None
+    quarantine_reason: str | None
+    schedule_words: str
+    expression: str
+    timezone: str
+    next_fire_time: datetime | None
+    last: ExecutionView | None
+
+
+def execution_view(execution: Execution) -> ExecutionView:
+    """Return an execution for a row of a table or its own page."""
+    late = duration_ms(execution.scheduled_time, execution.start_time)
+    return ExecutionView(
+        id=execution.id,
+        job_id=execution.job_id,
+        job_name=execution.job_name,
+        trigger=execution.trigger.value,
+        status=execution.status.value,
+        reason=execution.status_reason,
+        scheduled_time=execution.scheduled_time,
+        range_words=_range(execution),
+        lateness=took(late) if execution.trigger is Trigger.SCHEDULE else "–",
+        duration=took(duration_ms(execution.start_time, execution.end_time)),
+        attempt=execution.attempt,
+        max_attempts=execution.max_attempts,
+        error=error_answer(execution.error),
+    )
+
+
+def attempt_view(attempt: Attempt) -> AttemptView:
+    """Return an attempt for a row of the execution's page."""
+    return AttemptView(
+        attempt=attempt.attempt,
+        outcome=attempt.outcome,
+        outcome_class=outcome_class(attempt.outcome),
+        worker=(attempt.worker_id or "")[:8],
+        start_time=attempt.start_time,
+        duration=took(duration_ms(attempt.start_time, attempt.end_time)),
+        http_status=attempt.http_status,
+        error=error_answer(attempt.error),
+        excerpt=attempt.response_excerpt,
+    )
+
+
+def job_view(job: Job, last: Execution | None) -> JobView:
+    """Return a job for a row of the table or its own page."""
+    definition = job.definition
+    state, state_class = _state(job)
+    return JobView(
+        id=job.id,
+        name=definition.name,
+        namespace=definition.namespace,
+        description=definition.description,
+        type=definition.task_payload.type,
+        tags=definition.tags,
+        state=state,
+        state_class=state_class,
+        paused=job.pause is not None,
+        pause=job.pause,
+        quarantine_reason=job.quarantine_reason,
+        schedule_words=sentence(describe(definition.schedule)),
+        expression=expression_of(definition.schedule),
+        timezone=definition.schedule.timezone,
+        next_fire_time=job.upcoming_fire_time,
+        last=None if last is None else execution_view(last),
+    )
+
+
+def expression_of(schedule: Schedule) -> str:
+    """The schedule as it was written."""
+    if schedule.cron_expression is not None:
+        return schedule.cron_expression
+    if schedule.every_seconds is not None:
+        return f"every {write_duration(schedule.every_seconds)}"
+    return write_instant(schedule.run_at) if schedule.run_at is not None else "none"
+
+
+def job_facts(job: Job) -> list[Fact]:
+    """The definition of a job, line by line; what is at its default and says nothing is left out."""
+    definition, schedule = job.definition, job.definition.schedule
+    backoff, retention = definition.backoff, definition.retention
+    waits = f"{backoff.type.value} backoff from {backoff.delay_seconds:g} s, at most {backoff.max_seconds:g} s"
+    lines: list[tuple[str, str | None]] = [
+        ("Schedule", f"{expression_of(schedule)} · {schedule.timezone}"),
+        ("From", _moment(schedule.start_at)),
+        ("Until", _moment(schedule.end_at)),
+        ("Runs at most", str(definition.max_runs) if definition.max_runs else None),
+        ("Fired so far", str(job.fire_count)),
+        ("Namespace", definition.namespace),
+        ("Tags", ", ".join(definition.tags) or None),
+        ("Queue", f"{definition.queue} · {definition.priority.name.lower()} priority"),
+        ("Attempts", f"{definition.max_attempts} · {waits}"),
+        ("Timeout", f"{definition.timeout_seconds} s an attempt"),
+        ("When late", f"{definition.misfire_policy.value} after {definition.misfire_grace_seconds} s"),
+        ("While one runs", definition.overlap_policy.value),
+        ("Spread", f"up to {definition.jitter_seconds} s" if definition.jitter_seconds else None),
+        ("Kept", f"{retention.days} days"),
+        ("Revision", f"{job.revision} · changed {moment(job.updated_at)}"),
+        ("Type", definition.task_payload.type),
+    ]
+    facts = [Fact(name, value) for name, value in lines if value]
+    return [*facts, Fact("Configuration", pretty(definition.task_payload.config), code=True)]
+
+
+def execution_facts(execution: Execution) -> list[Fact]:
+    """Everything known about an execution, line by line."""
+    lines: list[tuple[str, str | None]] = [
+        ("Scheduled", write_instant(execution.scheduled_time)),
+        ("Trigger", execution.trigger.value + (f", by {execution.requested_by}" if execution.requested_by else "")),
+        ("Reason", execution.status_reason),
+        ("Skipped until", _instant(execution.skipped_until)),
+        ("Instants in it", str(execution.skipped_count) if execution.skipped_count else None),
+        ("Queued", write_instant(execution.queued_at)),
+        ("Started", _instant(execution.start_time)),
+        ("Ended", _instant(execution.end_time)),
+        ("Took", took(duration_ms(execution.start_time, execution.end_time))),
+        ("Attempt", f"{execution.attempt} of {execution.max_attempts}"),
+        ("Worker", execution.worker_id),
+        ("Queue", execution.queue),
+        ("Revision", str(execution.revision)),
+        ("Progress", f"{execution.progress} %" if execution.progress is not None else None),
+    ]
+    facts = [Fact(name, value) for name, value in lines if value]
+    documents = (("Params", execution.params), ("Result", execution.result), ("Log", execution.log_details))
+    return facts + [Fact(name, pretty(value), code=True) for name, value in documents if value is not None]
+
+
+def sentence(text: str) -> str:
+    """The text with a capital letter in front."""
+    return text[:1].upper() + text[1:]
+
+
+def pretty(value: Any) -> str:
+    """JSON for people."""
+    return json.dumps(dict(value) if isinstance(value, Mapping) else value, indent=2, ensure_ascii=False, default=dict)
+
+
+def _moment(when: datetime | None) -> str | None:
+    return None if when is None else moment(when)
+
+
+def _instant(when: datetime | None) -> str | None:
+    return None if when is None else write_instant(when)
+
+
+def _state(job: Job) -> tuple[str, str]:
+    if job.quarantine_reason is not None:
+        return "quarantined", "bad"
+    if not job.definition.is_active:
+        return "inactive", "idle"
+    return ("paused", "wait") if job.pause is not None else ("active", "good")
+
+
+def _range(execution: Execution) -> str:
+    if execution.skipped_until is None or execution.skipped_until == execution.scheduled_time:
+        return ""
+    count = f"{execution.skipped_count} instants, " if execution.skipped_count else ""
+    return f"{count}until {moment(execution.skipped_until)}"
