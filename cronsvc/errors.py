@@ -14,7 +14,7 @@ class CronsvcError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One bad field: `field` is its API name as a dotted path (`taskPayload.config.url`), `reason` says what would be right."""
+    """One bad field: its API name as a dotted path (`taskPayload.config.url`), and what would be right."""
 
     field: str
     reason: str

@@ -91,7 +91,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class ErrorDetail:
-    """Why an attempt failed: a stable `type` (`http_status`, `timeout`, `egress_denied`, `lost`, …) and words for people."""
+    """Why an attempt failed: a stable `type` (`http_status`, `timeout`, `egress_denied`, …) and words for people."""
 
     type: str
     message: str

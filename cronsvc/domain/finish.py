@@ -35,7 +35,7 @@ def after_release(claimed: Claimed) -> Finish:
 
 
 def hand_back(claimed: Claimed, *, seconds: float) -> Finish:
-    """Nothing was begun (a drain, a job type this worker does not know): back to QUEUED, and the attempt is refunded."""
+    """Nothing was begun (a drain, an unknown job type): back to QUEUED, and the attempt is refunded."""
     return _finish(claimed, Outcome(error=RELEASED), Status.QUEUED, None, "released", seconds, refund=True)
 
 

@@ -84,7 +84,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A definition with its cursor. `next_fire_time` is the first instant that has no row yet; None when there is none."""
+    """A definition with its cursor: `next_fire_time` is the first instant that has no row yet, if there is one."""
 
     id: int
     definition: JobDefinition

@@ -57,7 +57,7 @@ class Firing:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Record that `scheduled_time` does not run; with `until`, that no instant up to there does (`count`: None = many)."""
+    """Record that `scheduled_time` does not run; with `until`, that none up to there does (`count` None: many)."""
 
     scheduled_time: datetime
     previous: datetime | None

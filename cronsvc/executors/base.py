@@ -2,7 +2,7 @@
 
 An executor is one class behind one `cronsvc.executors` entry point. `parse` runs when a job is created and again in
 the worker, so a definition written by SQL is checked too; `run` makes one attempt and answers with an Outcome. A worker
-cancels `run` when the timeout passes, when the execution is cancelled and when its lease is lost: clean up and re-raise.
+cancels `run` when the timeout passes, when it drains and when its lease is lost: clean up and re-raise.
 """
 
 from collections.abc import Mapping

@@ -86,7 +86,7 @@ HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62}
 NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 
 
-class EgressDenied(OSError):  # noqa: N818 called as the error type it becomes
+class EgressDenied(OSError):
     """The connection was not attempted because its address is not permitted.
 
     The words are the same for every address: what a name resolves to inside the network is nobody's business.

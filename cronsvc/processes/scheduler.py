@@ -1,7 +1,7 @@
 """The scheduler: sleep until something is due, do it, look again.
 
-Each round asks Postgres when the next fire, dispatch or end of a pause is due and does only that; an idle scheduler costs
-one small query a poll. Any number of replicas run this loop; none of them leads.
+Each round asks Postgres when the next fire, dispatch or end of a pause is due and does only that; an idle scheduler
+costs one small query a poll. Any number of replicas run this loop; none of them leads.
 """
 
 import asyncio
@@ -33,6 +33,9 @@ EPOCH_SECONDS = 2.0
 BEAT_SECONDS = 5.0
 UPKEEP_SECONDS = 600.0
 
+# A tick begins this long before the instant and commits when the database's clock has reached it.
+LEAD_SECONDS = 0.025
+
 # Due jobs whose shards a replica holds: it is at work, or frozen until Postgres ends its transaction.
 HELD_SECONDS = 0.05
 
@@ -49,7 +52,13 @@ async def run_scheduler(settings: Settings, stop: asyncio.Event, *, ready: async
         stack.push_async_callback(broker.close)
         redispatch = timedelta(seconds=settings.redispatch_seconds)
         dispatcher = Dispatcher(db, broker, redispatch=redispatch)
-        scheduling = Scheduling(db, dispatcher, batch=settings.tick_batch, advisory_locks=settings.advisory_locks)
+        scheduling = Scheduling(
+            db,
+            dispatcher,
+            batch=settings.tick_batch,
+            advisory_locks=settings.advisory_locks,
+            lead=timedelta(seconds=LEAD_SECONDS),
+        )
         doorbell = Doorbell(url, application_name=f"cronsvc-listen {name}")
         loop = _Loop(scheduling, dispatcher, db, doorbell, settings)
         async with asyncio.TaskGroup() as tasks:
@@ -124,7 +133,9 @@ class _Loop:
             else:
                 pauses.append(due.dispatch)
         if due.fire is not None:
-            pauses.append(HELD_SECONDS if tick.held else max(due.fire, 0.0))
+            # Due, and yet the tick found nothing: its shard is locked.
+            held = tick.jobs == 0 and due.fire <= 0
+            pauses.append(HELD_SECONDS if held else max(due.fire - LEAD_SECONDS, 0.0))
         return min(pauses)
 
     async def chores(self, name: str) -> None:

@@ -36,7 +36,7 @@ async def run_worker(
     ready: asyncio.Event | None = None,
     executors: Mapping[str, Executor] | None = None,
 ) -> None:
-    """Work until `stop` is set, then drain within `settings.drain_seconds`. `ready` is set once the worker is registered.
+    """Work until `stop` is set, then drain within `settings.drain_seconds`. `ready` is set once it has a lease.
 
     `executors` replaces the installed job types; whoever passes them closes them.
     """

@@ -17,9 +17,9 @@ The life of one firing, in the order of the files to read:
               be: nobody knows whether its target was called, and the row says so.
 `upkeep`      Partitions ahead and behind.
 
-People act through `jobs` (with `job_validation` and `job_edits`), `executions`, `access`, `status` and `preview`. An edit
-first settles what its old definition owes, then changes; revision, audit row and cursor go with it or not at all.
+People act through `jobs` (with `job_validation` and `job_edits`), `executions`, `access`, `status` and `preview`. An
+edit first settles what its old definition owes, then changes; revision, audit row and cursor go with it or not at all.
 
-Not promised: exactly-once effects at a target (it gets the same `Idempotency-Key` for every attempt), and nothing across
-an asynchronous failover of Postgres, which may forget commits.
+Not promised: exactly-once effects at a target (it gets the same `Idempotency-Key` for every attempt), and nothing
+across an asynchronous failover of Postgres, which may forget commits.
 """

@@ -1,7 +1,7 @@
 """Many callers, one statement.
 
-While one statement is in flight, later callers pile up for the next: no timer, so an idle service adds no latency and a
-busy one gets large batches. Results come back in the order of the items; an exception reaches every caller of its batch.
+While one statement is in flight, later callers pile up for the next: no timer, so an idle service adds no latency and
+a busy one gets large batches. Results come back in the order of the items; an exception reaches its whole batch.
 """
 
 import asyncio

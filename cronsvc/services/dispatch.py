@@ -11,7 +11,7 @@ from datetime import timedelta
 from cronsvc.domain.execution import Ticket
 from cronsvc.errors import Unavailable
 from cronsvc.queue import Broker
-from cronsvc.store import ticks
+from cronsvc.store import dispatches, ticks
 from cronsvc.store.pool import Database
 
 _log = logging.getLogger("cronsvc.dispatch")
@@ -58,14 +58,14 @@ class Dispatcher:
             async with self._db.transaction() as conn:
                 if not await ticks.try_lock(conn, ticks.REDISPATCH_LOCK):
                     return taken
-                tickets = await ticks.redispatch(conn, batch=self._batch, redispatch=self.redispatch_after)
+                tickets = await dispatches.redispatch(conn, batch=self._batch, redispatch=self.redispatch_after)
             await self.push(tickets)
             taken += len(tickets)
             if len(tickets) < self._batch or self._down:
                 return taken
 
     async def watch_epoch(self) -> bool:
-        """Ask Redis whether it still is what it was; when it was wiped, everything that waits is due for dispatch at once.
+        """Ask Redis whether it still is what it was; when it was wiped, everything that waits is due for dispatch now.
 
         The same when it is back after it was away. Returns whether anything was called in.
         """
@@ -86,7 +86,7 @@ class Dispatcher:
     async def _call_in(self) -> None:
         while True:
             async with self._db.statements() as conn:
-                if await ticks.call_in(conn, batch=self._batch) < self._batch:
+                if await dispatches.call_in(conn, batch=self._batch) < self._batch:
                     return
 
     def _say_down(self, error: Unavailable) -> None:

@@ -91,7 +91,7 @@ class Runner:
         self.worker_id = worker_id
         self._definitions = Definitions(db)
         # Two lanes each: while one statement waits for its commit, the next batch is on its way.
-        self._claims: MicroBatch[Ticket, Claimed | None] = MicroBatch(self._claim, lanes=2)
+        self._claims: MicroBatch[Ticket, Claimed | None] = MicroBatch(self._claim, lanes=1)
         self._finishes: MicroBatch[Finish, bool] = MicroBatch(self._finish, lanes=2)
         self._writes: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(MOST_UNWRITTEN)
@@ -163,7 +163,7 @@ class Runner:
         return after_outcome(claimed, outcome, definition.backoff)
 
     async def _write(self, finish: Finish) -> None:
-        """Write the end until Postgres takes it or the fence refuses it; a drain that ends first leaves it to rescue."""
+        """Write the end until Postgres takes it or the fence refuses it; a drain that ends first leaves it to T5."""
         delay = 0.1
         while True:
             try:
@@ -205,7 +205,7 @@ class Runner:
 
 
 async def _execute(executor: Executor, claimed: Claimed, definition: JobDefinition) -> Outcome:
-    """Parse and run under the job's timeout; whatever goes wrong comes back as an Outcome, a cancellation is passed on."""
+    """Parse and run under the job's timeout; whatever goes wrong comes back as an Outcome, but for a cancellation."""
     context = RunContext(
         execution_id=claimed.execution_id,
         job_id=claimed.job_id,
@@ -225,7 +225,7 @@ async def _execute(executor: Executor, claimed: Claimed, definition: JobDefiniti
             return await executor.run(config, context)
     except TimeoutError:
         return Outcome(error=ErrorDetail("timeout", f"no end within {definition.timeout_seconds} s"))
-    except Exception as error:  # a job type's bug must not end the worker
+    except Exception as error:  # noqa: BLE001 — a job type's bug must not end the worker
         _log.exception("executor %s failed on execution %s", definition.task_payload.type, claimed.execution_id)
         # Nobody knows how far it came: a job that must run at most once is told so.
         word = "lost" if claimed.max_attempts == 1 else "executor_error"

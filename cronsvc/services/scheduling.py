@@ -9,17 +9,20 @@ import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from cronsvc.domain.execution import Ticket
 from cronsvc.domain.job import OverlapPolicy
 from cronsvc.domain.plan import DueJob, Plan, plan
-from cronsvc.domain.schedule import ScheduleError, next_fire, tzdata_version
+from cronsvc.domain.schedule import next_fire, tzdata_version
 from cronsvc.services.dispatch import Dispatcher
 from cronsvc.store import partitions, ticks
 from cronsvc.store.pool import Conn, Database
 
 _log = logging.getLogger("cronsvc.scheduling")
+
+# What planning raises for a definition that SQL let in and no schedule can be made of (ScheduleError is a ValueError).
+_CANNOT_PLAN = (ValueError, ArithmeticError)
 
 # Planning happens between two statements of a transaction that a frozen holder may keep open for four seconds:
 # stay far below, whatever the batch. What is not planned is due again in the next tick.
@@ -28,17 +31,20 @@ _PLANNING_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What one tick did. `more`: jobs are still due, tick again at once. `held`: what is due is locked by a replica."""
+    """What one tick did. `more`: the batch was full or a job is still due, so tick again at once."""
 
     jobs: int = 0
     fired: int = 0
     skipped: int = 0
     more: bool = False
-    held: bool = False
 
 
 class Scheduling:
-    """The ticks of one scheduler process."""
+    """The ticks of one scheduler process.
+
+    `lead` is how long before an instant a tick may begin: it does all its work and then waits for the database's clock
+    before it commits, so an instant is late only by a commit and a push, and never early.
+    """
 
     def __init__(
         self,
@@ -47,47 +53,44 @@ class Scheduling:
         *,
         batch: int = 1000,
         advisory_locks: bool = True,
+        lead: timedelta = timedelta(0),
         rotation: random.Random | None = None,
     ) -> None:
         self._db = db
         self._dispatcher = dispatcher
         self._batch = batch
         self._advisory_locks = advisory_locks
+        self._lead = lead
         self._rotation = rotation or random.Random()  # noqa: S311 — spreads replicas over shards, no secret
         self._weeks: set[date] = set()
 
     async def tick(self, *, now: datetime | None = None) -> Tick:
         """Record what is due and push it. `now` is the database clock unless a test brings its own."""
         async with self._db.transaction() as conn:
-            due = await ticks.due_shards(conn, sample=4 * self._batch, now=now)
-            if not due:
-                return Tick()
-            chosen = self._choose(due)
-            shards = await ticks.lock_shards(conn, chosen) if self._advisory_locks else chosen
-            jobs, judged = (
-                await ticks.due_jobs(conn, shards=shards, batch=self._batch, now=now) if shards else ([], None)
+            jobs, judged = await ticks.take_due(
+                conn,
+                batch=self._batch,
+                rotation=self._rotation.randrange(ticks.SHARDS),
+                locks=self._advisory_locks,
+                lead=self._lead,
+                now=now,
             )
             if judged is None:
-                return Tick(held=True)
+                return Tick()
             planned = await self._plan(conn, jobs, judged)
             tickets = await self._record(conn, planned)
+            if now is None and self._lead:
+                await self._until_all_are_due(conn, planned, judged - self._lead)
         await self._dispatcher.push(tickets)
         fired = sum(plan.fires for _, plan in planned)
         rows = sum(len(plan.rows) for _, plan in planned)
-        return Tick(len(jobs), fired, rows - fired, more=len(jobs) < sum(due.values()) or _unfinished(planned, judged))
+        return Tick(len(jobs), fired, rows - fired, more=len(jobs) >= self._batch or _unfinished(planned, judged))
 
-    def _choose(self, due: dict[int, int]) -> list[int]:
-        """Shards that together fill a batch, beginning anywhere: in a herd the rest is left to the other replicas."""
-        shards = sorted(due)
-        start = self._rotation.randrange(len(shards))
-        chosen: list[int] = []
-        jobs = 0
-        for shard in shards[start:] + shards[:start]:
-            if jobs >= self._batch:
-                break
-            chosen.append(shard)
-            jobs += due[shard]
-        return chosen
+    async def _until_all_are_due(self, conn: Conn, planned: Sequence[tuple[DueJob, Plan]], clock: datetime) -> None:
+        """Hold the commit back until the latest instant written has come; nobody sees a row before."""
+        latest = max((plan.rows[-1].scheduled_time for _, plan in planned if plan.rows), default=clock)
+        if latest > clock:
+            await ticks.await_instant(conn, latest)
 
     async def _plan(self, conn: Conn, jobs: Sequence[DueJob], now: datetime) -> list[tuple[DueJob, Plan]]:
         """Plan each job; one that cannot be planned is set aside with the reason and holds up nobody."""
@@ -98,7 +101,7 @@ class Scheduling:
         for job in jobs:
             try:
                 planned.append((job, plan(job, now, unfinished=job.id in unfinished)))
-            except (ScheduleError, ValueError, OverflowError, ArithmeticError) as error:
+            except _CANNOT_PLAN as error:
                 _log.error("job %s is quarantined, its schedule cannot be planned: %s", job.id, error)
                 await ticks.quarantine(conn, job.id, str(error)[:500])
             if asyncio.get_running_loop().time() > end:
@@ -116,8 +119,8 @@ class Scheduling:
     async def _make_room(self, conn: Conn, planned: Sequence[tuple[DueJob, Plan]]) -> None:
         """Catching up may reach weeks that upkeep has not made."""
         weeks = {partitions.week_of(row.scheduled_time) for _, plan in planned for row in plan.rows}
-        if not weeks <= self._weeks:
-            await partitions.ensure(conn, weeks)
+        # Remembered only when somebody else's transaction made them: ours may still be rolled back.
+        if not weeks <= self._weeks and not await partitions.ensure(conn, weeks):
             self._weeks |= weeks
 
     async def seconds_until_due(self) -> ticks.NextInstants:
@@ -141,20 +144,22 @@ class Scheduling:
 async def settle(conn: Conn, job_id: int, dispatcher: Dispatcher, *, now: datetime | None = None) -> list[Ticket]:
     """Inside an edit's transaction: record what is already due under the definition that was in force.
 
-    Returns the tickets to push after the commit. A job that is held, deleted or has nothing due yields none.
+    Returns the tickets to push after the commit. A job that is held, deleted or has nothing due yields none; one whose
+    definition cannot be planned owes nothing, and the edit is what will mend it.
     """
-    locked = await ticks.lock_job(conn, job_id, now=now)
-    if locked is None:
-        return []
-    job, judged = locked
-    unfinished = await ticks.unfinished_jobs(conn, [job_id])
-    try:
-        planned = [(job, plan(job, judged, unfinished=job_id in unfinished))]
-    except ScheduleError:
-        return []  # the edit is what will mend it
-    await partitions.ensure(conn, {partitions.week_of(row.scheduled_time) for row in planned[0][1].rows})
-    tickets = await ticks.record(conn, planned, redispatch=dispatcher.redispatch_after)
-    await ticks.advance(conn, planned, tzdata_version=tzdata_version())
+    tickets: list[Ticket] = []
+    while (locked := await ticks.lock_job(conn, job_id, now=now)) is not None:
+        job, judged = locked
+        unfinished = await ticks.unfinished_jobs(conn, [job_id])
+        try:
+            planned = plan(job, judged, unfinished=job_id in unfinished)
+        except _CANNOT_PLAN:
+            break
+        if not planned.rows:
+            break
+        await partitions.ensure(conn, {partitions.week_of(row.scheduled_time) for row in planned.rows})
+        tickets += await ticks.record(conn, [(job, planned)], redispatch=dispatcher.redispatch_after)
+        await ticks.advance(conn, [(job, planned)], tzdata_version=tzdata_version())
     return tickets
 
 

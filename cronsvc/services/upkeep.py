@@ -19,8 +19,6 @@ async def make_partitions(db: Database, *, now: datetime | None = None) -> list[
     instant = now or datetime.now(UTC)  # a day's error of the host clock is nothing to a month of head start
     weeks = {partitions.week_of(instant + timedelta(weeks=n)) for n in range(-1, WEEKS_AHEAD + 1)}
     async with db.transaction() as conn:
-        if weeks <= await partitions.present(conn):
-            return []
         made = await partitions.ensure(conn, weeks)
     return [week.isoformat() for week in sorted(made)]
 

@@ -48,8 +48,11 @@ async def present(conn: Conn) -> set[date]:
 
 async def ensure(conn: Conn, weeks: Iterable[date]) -> set[date]:
     """Make the partitions of these weeks (Mondays) that are missing; returns the ones made. Safe to race: it locks."""
+    weeks = set(weeks)
+    if weeks <= await present(conn):
+        return set()
     await conn.execute(LOCK)
-    missing = set(weeks) - await present(conn)
+    missing = weeks - await present(conn)
     for week in sorted(missing):
         for parent in PARENTS:
             await _make(conn, parent, week)

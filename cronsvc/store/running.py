@@ -12,14 +12,17 @@ from cronsvc.store.pool import Conn
 
 CLAIM = """
 UPDATE job_executions AS e
-   SET status = 'RUNNING', status_reason = NULL, attempt = e.attempt + 1, claim_no = e.claim_no + 1, worker_id = %(worker_id)s,
-       start_time = clock_timestamp(), dispatch_at = NULL, progress = NULL
-  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[], %(claim_nos)s::int[]) AS t(job_id, scheduled_time, claim_no)
+   SET status = 'RUNNING', status_reason = NULL, attempt = e.attempt + 1, claim_no = e.claim_no + 1,
+       worker_id = %(worker_id)s, start_time = clock_timestamp(), dispatch_at = NULL, progress = NULL
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[], %(claim_nos)s::int[])
+    AS t(job_id, scheduled_time, claim_no)
  WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time AND e.claim_no = t.claim_no
    AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s
    AND e.status = 'QUEUED' AND e.attempt < e.max_attempts AND e.ready_at <= clock_timestamp()
-   AND EXISTS (SELECT FROM workers w WHERE w.id = %(worker_id)s AND w.state IN ('active', 'draining') AND w.lease_until > clock_timestamp())
-RETURNING e.id, e.job_id, e.scheduled_time, e.trigger, e.revision, e.attempt, e.max_attempts, e.claim_no, e.ready_at, e.start_time, e.params
+   AND EXISTS (SELECT FROM workers w WHERE w.id = %(worker_id)s
+                  AND w.state IN ('active', 'draining') AND w.lease_until > clock_timestamp())
+RETURNING e.id, e.job_id, e.scheduled_time, e.trigger, e.revision, e.attempt, e.max_attempts, e.claim_no, e.ready_at,
+       e.start_time, e.params
 """
 
 
@@ -66,16 +69,17 @@ def _claimed(row: Sequence[Any]) -> Claimed:
 
 FINISH = """
 WITH t AS (
-    SELECT * FROM unnest(%(job_id)s::bigint[], %(scheduled_time)s::timestamptz[], %(claim_no)s::int[], %(ready_at)s::timestamptz[],
-                         %(status)s::text[], %(status_reason)s::text[], %(outcome)s::text[], %(retry_seconds)s::float8[],
-                         %(refund)s::bool[], %(result)s::text[], %(error)s::text[], %(http_status)s::int[], %(excerpt)s::text[])
-        AS t(job_id, scheduled_time, claim_no, ready_at, status, status_reason, outcome, retry_seconds, refund, result, error,
-             http_status, excerpt)
+    SELECT * FROM unnest(%(job_id)s::bigint[], %(scheduled_time)s::timestamptz[], %(claim_no)s::int[],
+                         %(ready_at)s::timestamptz[], %(status)s::text[], %(status_reason)s::text[],
+                         %(outcome)s::text[], %(retry_seconds)s::float8[], %(refund)s::bool[], %(result)s::text[],
+                         %(error)s::text[], %(http_status)s::int[], %(excerpt)s::text[])
+        AS t(job_id, scheduled_time, claim_no, ready_at, status, status_reason, outcome, retry_seconds, refund, result,
+             error, http_status, excerpt)
 ), done AS (
     UPDATE job_executions AS e
        SET status = t.status, status_reason = t.status_reason, attempt = e.attempt - t.refund::int,
-           ready_at = CASE WHEN t.status = 'QUEUED' THEN clock_timestamp() + make_interval(secs => t.retry_seconds) ELSE e.ready_at END,
-           dispatch_at = CASE WHEN t.status = 'QUEUED' THEN clock_timestamp() + make_interval(secs => t.retry_seconds) END,
+           ready_at = coalesce(clock_timestamp() + make_interval(secs => t.retry_seconds), e.ready_at),
+           dispatch_at = clock_timestamp() + make_interval(secs => t.retry_seconds),
            dispatches = 0,
            end_time = CASE WHEN t.status <> 'QUEUED' THEN clock_timestamp() END,
            result = t.result::jsonb, error = t.error::jsonb
@@ -84,8 +88,8 @@ WITH t AS (
        AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'RUNNING'
     RETURNING e.id, e.job_id, e.scheduled_time, e.claim_no, e.attempt, e.worker_id, e.start_time
 ), attempts AS (
-    INSERT INTO job_attempts (job_id, scheduled_time, claim_no, execution_id, attempt, outcome, worker_id, ready_at, start_time,
-                              error, http_status, response_excerpt)
+    INSERT INTO job_attempts (job_id, scheduled_time, claim_no, execution_id, attempt, outcome, worker_id, ready_at,
+                              start_time, error, http_status, response_excerpt)
     SELECT d.job_id, d.scheduled_time, d.claim_no, d.id, d.attempt, t.outcome, d.worker_id, t.ready_at, d.start_time,
            t.error::jsonb, t.http_status, t.excerpt
       FROM done d JOIN t USING (job_id, scheduled_time, claim_no)
@@ -136,7 +140,8 @@ async def wake_schedulers(conn: Conn) -> None:
 
 
 ABANDONED = """
-SELECT e.id, e.job_id, e.scheduled_time, e.trigger, e.revision, e.attempt, e.max_attempts, e.claim_no, e.ready_at, e.start_time, e.params
+SELECT e.id, e.job_id, e.scheduled_time, e.trigger, e.revision, e.attempt, e.max_attempts, e.claim_no, e.ready_at,
+       e.start_time, e.params
   FROM workers w JOIN job_executions e ON e.worker_id = w.id
  WHERE w.state IN ('lost', 'stopped') AND e.status = 'RUNNING'
  ORDER BY e.job_id, e.scheduled_time LIMIT %(batch)s

@@ -1,9 +1,11 @@
-"""T1 and T2 of a firing: what is due, the rows it becomes, the cursor after it, and tickets to hand out again."""
+"""T1 of a firing: what is due, the rows it becomes, and the cursor after it."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
 from cronsvc.domain.execution import Ticket
@@ -18,23 +20,28 @@ SHARDS = 64
 REDISPATCH_LOCK = SHARDS
 UPKEEP_LOCK = SHARDS + 1
 
-ACTIVE = "is_active AND deleted_at IS NULL AND paused_at IS NULL AND quarantine_reason IS NULL"
+NO_LEAD = timedelta(0)
+
+ACTIVE = sql.SQL("is_active AND deleted_at IS NULL AND paused_at IS NULL AND quarantine_reason IS NULL")
 
 
 @dataclass(frozen=True, slots=True)
 class NextInstants:
-    """Seconds from the database's now until something is to be done; None when nothing is planned, ≤ 0 when it is due."""
+    """Seconds from the database's now until something is to be done; ≤ 0 when it is due, None when nothing is."""
 
     fire: float | None
     dispatch: float | None
     resume: float | None
 
 
-NEXT_INSTANTS = f"""
-SELECT extract(epoch FROM (SELECT min(next_fire_time) FROM jobs WHERE {ACTIVE}) - clock_timestamp())::float8 AS fire,
-       extract(epoch FROM (SELECT min(dispatch_at) FROM job_executions WHERE status = 'QUEUED') - clock_timestamp())::float8 AS dispatch,
-       extract(epoch FROM (SELECT min(paused_until) FROM jobs WHERE paused_until IS NOT NULL) - clock_timestamp())::float8 AS resume
-"""
+NEXT_INSTANTS = sql.SQL("""
+SELECT extract(epoch FROM fire - clock_timestamp())::float8 AS fire,
+       extract(epoch FROM dispatch - clock_timestamp())::float8 AS dispatch,
+       extract(epoch FROM resume - clock_timestamp())::float8 AS resume
+  FROM (SELECT min(next_fire_time) AS fire FROM jobs WHERE {active}) AS fires,
+       (SELECT min(dispatch_at) AS dispatch FROM job_executions WHERE status = 'QUEUED') AS dispatches,
+       (SELECT min(paused_until) AS resume FROM jobs WHERE paused_until IS NOT NULL) AS pauses
+""").format(active=ACTIVE)
 
 
 async def next_instants(conn: Conn) -> NextInstants:
@@ -43,32 +50,6 @@ async def next_instants(conn: Conn) -> NextInstants:
         found = await (await cursor.execute(NEXT_INSTANTS)).fetchone()
     assert found is not None
     return found
-
-
-DUE_SHARDS = f"""
-SELECT shard, count(*)::int
-  FROM (SELECT shard FROM jobs
-         WHERE next_fire_time <= coalesce(%(now)s::timestamptz, clock_timestamp()) AND {ACTIVE}
-         ORDER BY next_fire_time LIMIT %(sample)s) AS due
- GROUP BY shard
-"""
-
-
-async def due_shards(conn: Conn, *, sample: int, now: datetime | None = None) -> dict[int, int]:
-    """Which shards have due jobs, and how many among the `sample` that are due longest."""
-    rows = await (await conn.execute(DUE_SHARDS, {"now": now, "sample": sample})).fetchall()
-    return dict(rows)
-
-
-LOCK_SHARDS = """
-SELECT shard FROM unnest(%(shards)s::int[]) AS wanted(shard) WHERE pg_try_advisory_xact_lock(%(class)s::int, shard)
-"""
-
-
-async def lock_shards(conn: Conn, shards: Sequence[int]) -> list[int]:
-    """Take these shards for the transaction; the ones another replica holds are left out."""
-    rows = await (await conn.execute(LOCK_SHARDS, {"class": LOCK_CLASS, "shards": list(shards)})).fetchall()
-    return [shard for (shard,) in rows]
 
 
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%(class)s::int, %(key)s::int)"
@@ -80,37 +61,64 @@ async def try_lock(conn: Conn, key: int) -> bool:
     return row is not None and bool(row[0])
 
 
-DUE_COLUMNS = """
-       id, revision, cron_expression, every_seconds, run_at, timezone, anchor, start_at, end_at, next_fire_time AS cursor,
-       armed_revision = revision AS armed, last_fire_time, fire_count, max_runs, jitter_seconds, misfire_policy,
-       misfire_grace_seconds, misfire_cap, overlap_policy, queue, priority, max_attempts
-"""
+DUE_COLUMNS = sql.SQL("""
+       id, revision, cron_expression, every_seconds, run_at, timezone, anchor, start_at, end_at,
+       next_fire_time AS cursor, armed_revision = revision AS armed, last_fire_time, fire_count, max_runs,
+       jitter_seconds, misfire_policy, misfire_grace_seconds, misfire_cap, overlap_policy, queue, priority, max_attempts
+""")
 
-DUE_JOBS = f"""
-SELECT {DUE_COLUMNS}, coalesce(%(now)s::timestamptz, clock_timestamp()) AS now
+TAKE_DUE = sql.SQL("""
+WITH due AS (
+    SELECT shard FROM jobs
+     WHERE next_fire_time <= coalesce(%(now)s::timestamptz, clock_timestamp() + %(lead)s::interval) AND {active}
+     ORDER BY next_fire_time LIMIT 4 * %(batch)s
+), ranked AS (
+    SELECT shard, sum(jobs) OVER (ORDER BY (shard + %(rotation)s) %% {shards}) - jobs AS jobs_before
+      FROM (SELECT shard, count(*) AS jobs FROM due GROUP BY shard) AS counted
+), taken AS MATERIALIZED (
+    SELECT shard FROM ranked
+     WHERE jobs_before < %(batch)s AND (NOT %(locks)s OR pg_try_advisory_xact_lock(%(class)s::int, shard::int))
+)
+SELECT {columns}, coalesce(%(now)s::timestamptz, clock_timestamp() + %(lead)s::interval) AS now
   FROM jobs
- WHERE next_fire_time <= coalesce(%(now)s::timestamptz, clock_timestamp()) AND {ACTIVE}
-   AND shard = ANY (%(shards)s::smallint[])
+ WHERE next_fire_time <= coalesce(%(now)s::timestamptz, clock_timestamp() + %(lead)s::interval) AND {active}
+   AND shard IN (SELECT shard FROM taken)
  ORDER BY next_fire_time
  LIMIT %(batch)s
-   FOR NO KEY UPDATE SKIP LOCKED
-"""
+   FOR NO KEY UPDATE OF jobs SKIP LOCKED
+""").format(columns=DUE_COLUMNS, active=ACTIVE, shards=sql.Literal(SHARDS))
 
 
-async def due_jobs(
-    conn: Conn, *, shards: Sequence[int], batch: int, now: datetime | None = None
+async def take_due(
+    conn: Conn, *, batch: int, rotation: int, locks: bool, lead: timedelta = NO_LEAD, now: datetime | None = None
 ) -> tuple[list[DueJob], datetime | None]:
-    """Lock the jobs of these shards that are due, longest due first, with the database's now they were judged by."""
+    """Lock up to `batch` jobs that are due, or will be within `lead`, and say at which instant they were judged.
+
+    Shards are taken from `rotation` on, as many as fill the batch: in a herd the rest is left to other replicas, whose
+    shards are passed over. With `locks` off only the row locks keep replicas apart; what each writes is the same. A job
+    that another replica moved on between this statement's snapshot and its lock is looked at again and left out.
+    """
     async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(DUE_JOBS, {"now": now, "shards": list(shards), "batch": batch})
+        await cursor.execute(
+            TAKE_DUE,
+            {"now": now, "lead": lead, "batch": batch, "rotation": rotation, "locks": locks, "class": LOCK_CLASS},
+        )
         rows = await cursor.fetchall()
     return [_due_job(row) for row in rows], rows[-1]["now"] if rows else None
 
 
-LOCK_JOB = f"""
-SELECT {DUE_COLUMNS}, coalesce(%(now)s::timestamptz, clock_timestamp()) AS now
-  FROM jobs WHERE id = %(job_id)s AND next_fire_time IS NOT NULL AND {ACTIVE} FOR NO KEY UPDATE
-"""
+AWAIT_INSTANT = "SELECT pg_sleep(extract(epoch FROM %(instant)s::timestamptz - clock_timestamp()))"
+
+
+async def await_instant(conn: Conn, instant: datetime) -> None:
+    """Return once the database's clock has reached `instant`; at once when it has."""
+    await conn.execute(AWAIT_INSTANT, {"instant": instant})
+
+
+LOCK_JOB = sql.SQL("""
+SELECT {columns}, coalesce(%(now)s::timestamptz, clock_timestamp()) AS now
+  FROM jobs WHERE id = %(job_id)s AND next_fire_time IS NOT NULL AND {active} FOR NO KEY UPDATE
+""").format(columns=DUE_COLUMNS, active=ACTIVE)
 
 
 async def lock_job(conn: Conn, job_id: int, *, now: datetime | None = None) -> tuple[DueJob, datetime] | None:
@@ -120,33 +128,29 @@ async def lock_job(conn: Conn, job_id: int, *, now: datetime | None = None) -> t
     return None if row is None else (_due_job(row), row["now"])
 
 
-def _due_job(row: dict[str, object]) -> DueJob:
+def _due_job(row: dict[str, Any]) -> DueJob:
     schedule = Schedule(
-        cron_expression=row["cron_expression"],  # type: ignore[arg-type]  # rows are typed by the table, not by Python
-        every_seconds=row["every_seconds"],  # type: ignore[arg-type]
-        run_at=row["run_at"],  # type: ignore[arg-type]
-        timezone=row["timezone"],  # type: ignore[arg-type]
-        anchor=row["anchor"],  # type: ignore[arg-type]
-        start_at=row["start_at"],  # type: ignore[arg-type]
-        end_at=row["end_at"],  # type: ignore[arg-type]
+        cron_expression=row["cron_expression"],
+        every_seconds=row["every_seconds"],
+        run_at=row["run_at"],
+        timezone=row["timezone"],
+        anchor=row["anchor"],
+        start_at=row["start_at"],
+        end_at=row["end_at"],
     )
     fields = ("id", "revision", "cursor", "armed", "last_fire_time", "fire_count", "max_runs", "jitter_seconds")
     more = ("misfire_grace_seconds", "misfire_cap", "queue", "priority", "max_attempts")
     return DueJob(
         schedule=schedule,
         misfire_policy=MisfirePolicy(row["misfire_policy"]),
-        overlap_policy=_overlap(row["overlap_policy"]),
-        **{name: row[name] for name in fields + more},  # type: ignore[arg-type]
+        overlap_policy=OverlapPolicy(row["overlap_policy"]),
+        **{name: row[name] for name in fields + more},
     )
 
 
-def _overlap(word: object) -> OverlapPolicy:
-    # The table knows policies that this release does not run yet; a row written by a later release must not stop a tick.
-    return OverlapPolicy.SKIP if word == OverlapPolicy.SKIP else OverlapPolicy.ALLOW
-
-
 UNFINISHED = """
-SELECT DISTINCT job_id FROM job_executions WHERE status IN ('QUEUED', 'RUNNING') AND job_id = ANY (%(job_ids)s::bigint[])
+SELECT DISTINCT job_id FROM job_executions
+ WHERE status IN ('QUEUED', 'RUNNING') AND job_id = ANY (%(job_ids)s::bigint[])
 """
 
 
@@ -159,11 +163,12 @@ async def unfinished_jobs(conn: Conn, job_ids: Collection[int]) -> set[int]:
 
 
 RECORD = """
-INSERT INTO job_executions (job_id, scheduled_time, trigger, status, status_reason, revision, queue, priority, max_attempts,
-       ready_at, dispatch_at, dispatches, previous_time, skipped_until, skipped_count, end_time)
+INSERT INTO job_executions (job_id, scheduled_time, trigger, status, status_reason, revision, queue, priority,
+       max_attempts, created_at, ready_at, dispatch_at, dispatches, previous_time, skipped_until, skipped_count,
+       end_time)
 SELECT j.id, t.scheduled_time, 'schedule', CASE WHEN t.reason IS NULL THEN 'QUEUED' ELSE 'SKIPPED' END, t.reason,
-       j.revision, j.queue, j.priority, j.max_attempts,
-       CASE WHEN t.delay > 0 THEN t.scheduled_time + make_interval(secs => t.delay) ELSE clock_timestamp() END,
+       j.revision, j.queue, j.priority, j.max_attempts, greatest(clock_timestamp(), t.scheduled_time),
+       greatest(clock_timestamp(), t.scheduled_time + make_interval(secs => t.delay)),
        CASE WHEN t.reason IS NOT NULL THEN NULL
             WHEN t.delay > 0 THEN t.scheduled_time + make_interval(secs => t.delay)
             ELSE clock_timestamp() + %(redispatch)s::interval END,
@@ -213,7 +218,8 @@ UPDATE jobs AS j
        fire_count = j.fire_count + t.fires,
        armed_revision = j.revision,
        tzdata_version = %(tzdata_version)s
-  FROM unnest(%(job_id)s::bigint[], %(revision)s::int[], %(next_fire_time)s::timestamptz[], %(last_fire_time)s::timestamptz[], %(fires)s::int[])
+  FROM unnest(%(job_id)s::bigint[], %(revision)s::int[], %(next_fire_time)s::timestamptz[],
+              %(last_fire_time)s::timestamptz[], %(fires)s::int[])
     AS t(job_id, revision, next_fire_time, last_fire_time, fires)
  WHERE j.id = t.job_id AND j.revision = t.revision
 """
@@ -244,67 +250,10 @@ async def quarantine(conn: Conn, job_id: int, reason: str) -> None:
     await conn.execute(QUARANTINE, {"job_id": job_id, "reason": reason})
 
 
-WAITING = """
-SELECT job_id, scheduled_time FROM job_executions
- WHERE status = 'QUEUED' AND dispatch_at <= coalesce(%(now)s::timestamptz, clock_timestamp())
- ORDER BY dispatch_at LIMIT %(batch)s
-"""
-
-REDISPATCH = """
-UPDATE job_executions AS e
-   SET dispatches = least(e.dispatches + 1, 1000)::smallint,
-       dispatch_at = clock_timestamp() + least(%(redispatch)s::interval * power(2, least(e.dispatches, 8)), interval '60 seconds')
-  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
- WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
-   AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s
-   AND e.status = 'QUEUED' AND e.dispatch_at <= coalesce(%(now)s::timestamptz, clock_timestamp())
-RETURNING e.id, e.job_id, e.scheduled_time, e.claim_no, e.queue, e.priority
-"""
-
-
-async def redispatch(conn: Conn, *, batch: int, redispatch: timedelta, now: datetime | None = None) -> list[Ticket]:
-    """Take up to `batch` waiting executions whose dispatch is due and say when to look at them again.
-
-    The pause between two dispatches of one row doubles up to a minute, so that a long backlog is not pushed over and
-    over; Redis refuses the ticket that still waits there.
-    """
-    waiting = await (await conn.execute(WAITING, {"batch": batch, "now": now})).fetchall()
-    if not waiting:
-        return []
-    waiting.sort()
-    times = [scheduled_time for _, scheduled_time in waiting]
-    rows = await (
-        await conn.execute(
-            REDISPATCH,
-            {
-                "job_ids": [job_id for job_id, _ in waiting],
-                "times": times,
-                "least": min(times),
-                "greatest": max(times),
-                "redispatch": redispatch,
-                "now": now,
-            },
-        )
-    ).fetchall()
-    return [Ticket(*row) for row in rows]
-
-
-CALL_IN = """
-UPDATE job_executions AS e SET dispatch_at = clock_timestamp(), dispatches = 0
- WHERE (e.job_id, e.scheduled_time) IN (
-       SELECT job_id, scheduled_time FROM job_executions
-        WHERE status = 'QUEUED' AND dispatches > 0 AND dispatch_at > clock_timestamp() LIMIT %(batch)s)
-   AND e.status = 'QUEUED'
-"""
-
-
-async def call_in(conn: Conn, *, batch: int) -> int:
-    """Redis lost its tickets: make up to `batch` pushed rows due for dispatch now. Backoff and jitter stay as they are."""
-    return (await conn.execute(CALL_IN, {"batch": batch})).rowcount
-
-
 RESUMABLE = """
-SELECT id FROM jobs WHERE paused_until <= coalesce(%(now)s::timestamptz, clock_timestamp()) ORDER BY paused_until LIMIT %(batch)s
+SELECT id FROM jobs
+ WHERE paused_until <= coalesce(%(now)s::timestamptz, clock_timestamp())
+ ORDER BY paused_until LIMIT %(batch)s
 """
 
 
@@ -314,13 +263,13 @@ async def resumable(conn: Conn, *, batch: int, now: datetime | None = None) -> l
     return [job_id for (job_id,) in rows]
 
 
-STALE_ZONES = f"""
-SELECT {DUE_COLUMNS}, clock_timestamp() AS now
+STALE_ZONES = sql.SQL("""
+SELECT {columns}, clock_timestamp() AS now
   FROM jobs
  WHERE cron_expression IS NOT NULL AND deleted_at IS NULL AND armed_revision = revision AND id > %(after_id)s
    AND next_fire_time > clock_timestamp() AND tzdata_version IS DISTINCT FROM %(tzdata_version)s
  ORDER BY id LIMIT %(batch)s FOR NO KEY UPDATE
-"""
+""").format(columns=DUE_COLUMNS)
 
 
 async def stale_zones(

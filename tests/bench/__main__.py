@@ -1,4 +1,4 @@
-"""`python -m tests.bench [fires] [executions] [lateness] [--rounds N]`: medians, and ratios to the plain architecture."""
+"""`python -m tests.bench [fires] [executions] [lateness] [--rounds N]`: medians, and ratios to the plain way."""
 
 import argparse
 import asyncio

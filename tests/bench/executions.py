@@ -1,4 +1,4 @@
-"""Executions a second: tickets that wait in Redis, through one worker process, to finished rows. The job does nothing."""
+"""Executions a second: from waiting tickets through one worker process to finished rows. The job does nothing."""
 
 import asyncio
 import os

@@ -20,7 +20,7 @@ PAYLOAD = '{"type": "NOOP", "config": {}}'
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """A server of each kind. `fresh_database()` is a new migrated database; sixteen weeks of partitions lie behind it."""
+    """A server of each kind. `fresh_database()` is a new migrated database with seventeen weeks of partitions."""
 
     postgres_url: str
     redis_url: str
@@ -64,8 +64,8 @@ async def define_jobs(db: Database, count: int, *, at: datetime, expression: str
     """`count` jobs whose cursors stand at `at`."""
     async with db.transaction() as conn:
         await conn.execute(
-            "INSERT INTO jobs (name, cron_expression, task_payload, next_fire_time, armed_revision, misfire_grace_seconds)"
-            " SELECT 'job-' || n, %s, %s::jsonb, %s, 1, 86400 FROM generate_series(1, %s) AS n",
+            "INSERT INTO jobs (name, cron_expression, task_payload, next_fire_time, armed_revision,"
+            " misfire_grace_seconds) SELECT 'job-' || n, %s, %s::jsonb, %s, 1, 86400 FROM generate_series(1, %s) AS n",
             (expression, PAYLOAD, at, count),
         )
         await conn.execute("ANALYZE jobs")

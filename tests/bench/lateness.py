@@ -1,4 +1,4 @@
-"""Lateness: from the instant a schedule names to the first attempt's start, by the database clock, at 100 fires a second."""
+"""Lateness: from the instant a schedule names to the attempt's start, by the database clock, at 100 fires a second."""
 
 import asyncio
 import os
@@ -23,7 +23,9 @@ async def ours(ground: Ground) -> tuple[float, float]:
     url = await ground.fresh_database()
     environment = os.environ | {"DATABASE_URL": url, "REDIS_URL": ground.redis_url, "CRONSVC_WORKER_CONCURRENCY": "50"}
     commands = (["cronsvc", "scheduler"], ["tests.bench.noop_worker"])
-    processes = [await asyncio.create_subprocess_exec(sys.executable, "-m", *each, env=environment) for each in commands]
+    processes = [
+        await asyncio.create_subprocess_exec(sys.executable, "-m", *command, env=environment) for command in commands
+    ]
     try:
         async with opened(url) as db:
             begin = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=6)

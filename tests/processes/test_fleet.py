@@ -1,4 +1,4 @@
-"""Two schedulers, two workers and a receiver: each instant once, in calm, under SIGKILL and FLUSHALL, and through outages.
+"""Two schedulers, two workers and a receiver: each instant once, in calm, under SIGKILL and FLUSHALL, in outages.
 
 The jobs end by themselves (`max_runs`), so a run is over when every row is terminal, not when a clock says so.
 """
@@ -49,7 +49,8 @@ def define_jobs(service: Fleet, *, runs: int, jobs: int = JOBS, **columns: Any) 
     with psycopg.connect(service.postgres.url) as conn:
         for number in range(jobs):
             conn.execute(
-                "INSERT INTO jobs (name, cron_expression, max_runs, start_at, task_payload, misfire_grace_seconds, max_attempts)"
+                "INSERT INTO jobs (name, cron_expression, max_runs, start_at, task_payload, misfire_grace_seconds,"
+                " max_attempts)"
                 " VALUES (%s, '* * * * * *', %s, date_trunc('second', now()) + interval '2 seconds', %s, 600, %s)",
                 (f"every-second-{number}", runs, json.dumps(payload), columns.get("max_attempts", 3)),
             )
@@ -68,8 +69,8 @@ def check_ledger(service: Fleet, *, runs: int, jobs: int = JOBS) -> None:
     """One row an instant, none missing, none early, all terminal, and calls that the rows account for."""
     counts = rows(
         service,
-        "SELECT job_id, count(*), count(DISTINCT scheduled_time), max(scheduled_time) - min(scheduled_time) = %s * interval '1 second'"
-        " FROM job_executions GROUP BY job_id",
+        "SELECT job_id, count(*), count(DISTINCT scheduled_time),"
+        " max(scheduled_time) - min(scheduled_time) = %s * interval '1 second' FROM job_executions GROUP BY job_id",
         runs - 1,
     )
     assert sorted(counts) == [(job_id, runs, runs, True) for job_id in range(1, jobs + 1)], service.logs()

@@ -346,19 +346,19 @@ async def test_upcoming_of_an_unarmed_job_counts_from_its_change(db: Database) -
 
 async def test_a_definition_that_cannot_be_read_is_shown_and_says_so(db: Database) -> None:
     desk = Desk(db)
-    job_id = await define(db, cron_expression="0 * * * *", backoff='{"type": "sometimes"}', overlap_policy="buffer_all")
+    job_id = await define(
+        db, cron_expression="0 * * * *", backoff='{"type": "sometimes"}', retention='{"days": "some"}'
+    )
     await desk.jobs.create(definition(), ALICE)
     listed = (await desk.jobs.list(ALICE)).items
     assert len(listed) == 2
     shown = await desk.jobs.get(job_id, ALICE)
     assert shown.quarantine_reason is not None
-    assert "backoff" in shown.quarantine_reason and "overlap_policy" in shown.quarantine_reason
+    assert "backoff" in shown.quarantine_reason and "retention" in shown.quarantine_reason
     mended = await desk.jobs.edit(job_id, lambda now: replace(now, task_payload=definition().task_payload), ALICE)
     assert mended.quarantine_reason is None and mended.revision == 2
-    assert await one(db, "SELECT overlap_policy, backoff->>'type' FROM jobs WHERE id = %s", job_id) == (
-        "allow",
-        "exponential",
-    )
+    stored = await one(db, "SELECT retention->>'days', backoff->>'type' FROM jobs WHERE id = %s", job_id)
+    assert stored == ("90", "exponential")
 
 
 async def test_defaults_are_those_of_the_table(db: Database) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from cronsvc.domain.execution import Execution
 from cronsvc.domain.job import Job, JobDefinition, TaskPayload
 from cronsvc.domain.schedule import Schedule, next_fire
 from cronsvc.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
+from cronsvc.store import executions, jobs
 from cronsvc.store.pool import Database
 from tests.support.control import ALICE, BOB, YEARLY, Desk, definition
 from tests.support.rows import define, fetch, one
+from tests.support.waiting import until
 
 STATE = "SELECT revision, armed_revision, next_fire_time, last_fire_time FROM jobs WHERE id = %s"
 FAR = datetime(2031, 5, 1, 12, tzinfo=UTC)
@@ -233,16 +234,43 @@ async def test_deletion_cancels_what_waits_and_keeps_the_history(db: Database) -
     assert (await desk.jobs.list(ALICE)).items == ()
 
 
-async def test_no_trigger_outlives_a_deletion(db: Database) -> None:
-    desk = Desk(db)
-    for n in range(4):
-        job = await desk.jobs.create(definition(f"job {n}"), ALICE)
-        triggers = [desk.jobs.trigger(job.id, ALICE) for _ in range(8)]
-        answers = await asyncio.gather(
-            *triggers[:4], desk.jobs.delete(job.id, BOB), *triggers[4:], return_exceptions=True
+async def blocked_or_done(db: Database, edit: asyncio.Task[Any]) -> None:
+    """Wait until `edit` waits for a row that another transaction holds, or is through."""
+
+    async def seen() -> bool:
+        waiting = await fetch(
+            db, "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
-        assert {type(answer) for answer in answers} <= {Execution, NotFound, type(None)}
-    assert await fetch(db, "SELECT DISTINCT status FROM job_executions WHERE status <> 'CANCELLED'") == []
+        return bool(waiting) or edit.done()
+
+    await until(seen, seconds=30, what="the edit waiting for the row")
+
+
+async def test_a_deletion_waits_for_a_trigger_under_way_and_cancels_it(db: Database) -> None:
+    desk = Desk(db)
+    job = await desk.jobs.create(definition(), ALICE)
+    async with db.transaction() as conn:
+        held = await jobs.hold(conn, job.id)
+        assert held is not None
+        deletion = asyncio.create_task(desk.jobs.delete(job.id, BOB))
+        await blocked_or_done(db, deletion)
+        assert not deletion.done()
+        redispatch = timedelta(seconds=5)
+        assert await executions.insert_manual(conn, held, params=None, requested_by="x", redispatch=redispatch)
+    await deletion
+    assert await fetch(db, "SELECT status FROM job_executions") == [("CANCELLED",)]
+
+
+async def test_a_rename_that_loses_the_race_is_a_conflict(db: Database) -> None:
+    desk = Desk(db)
+    winner, loser = [await desk.jobs.create(definition(name), ALICE) for name in ("a", "b")]
+    async with db.transaction() as conn:
+        assert await jobs.update(conn, winner.id, definition("wanted"), revision=1, cursor=None)
+        rename = asyncio.create_task(desk.jobs.replace(loser.id, definition("wanted"), ALICE))
+        await blocked_or_done(db, rename)
+    with pytest.raises(Conflict, match="wanted"):
+        await rename
+    assert (await desk.jobs.get(loser.id, ALICE)).definition.name == "b"
 
 
 async def test_two_renames_to_one_name_end_with_one_owner(db: Database) -> None:
@@ -255,9 +283,12 @@ async def test_two_renames_to_one_name_end_with_one_owner(db: Database) -> None:
     assert sum(isinstance(answer, Conflict) for answer in answers) == 5
 
 
-async def test_parallel_edits_lose_nothing(db: Database) -> None:
+@pytest.mark.parametrize("paused", [False, True], ids=["active", "paused"])
+async def test_parallel_edits_lose_nothing(db: Database, paused: bool) -> None:
     desk = Desk(db)
     job = await desk.jobs.create(definition(), ALICE)
+    if paused:
+        await desk.jobs.pause(job.id, ALICE)
 
     def tagging(tag: str) -> Callable[[JobDefinition], JobDefinition]:
         return lambda present: replace(present, tags=(*present.tags, tag))

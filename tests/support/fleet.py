@@ -97,21 +97,24 @@ class Fleet:
 @contextmanager
 def fleet() -> Iterator[Fleet]:
     """Migrated servers and a receiver; the process types are the caller's to start."""
-    with scratch_directory() as directory:
-        with start_postgres(directory / "pg") as postgres, start_valkey(directory / "vk") as valkey:
-            upgrade(postgres.url)
-            with receiver(directory) as (url, calls_file):
-                environment = _bare_environment() | {
-                    "DATABASE_URL": postgres.url,
-                    "REDIS_URL": valkey.url,
-                    "CRONSVC_EGRESS_ALLOW": "127.0.0.0/8",
-                    "CRONSVC_LOG_FORMAT": "json",
-                }
-                running = Fleet(directory, postgres, valkey, url, calls_file, environment)
-                try:
-                    yield running
-                finally:
-                    running.stop()
+    with (
+        scratch_directory() as directory,
+        start_postgres(directory / "pg") as postgres,
+        start_valkey(directory / "vk") as valkey,
+        receiver(directory) as (url, calls_file),
+    ):
+        upgrade(postgres.url)
+        environment = _bare_environment() | {
+            "DATABASE_URL": postgres.url,
+            "REDIS_URL": valkey.url,
+            "CRONSVC_EGRESS_ALLOW": "127.0.0.0/8",
+            "CRONSVC_LOG_FORMAT": "json",
+        }
+        running = Fleet(directory, postgres, valkey, url, calls_file, environment)
+        try:
+            yield running
+        finally:
+            running.stop()
 
 
 @contextmanager

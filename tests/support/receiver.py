@@ -1,7 +1,7 @@
 """The judge of side effects: a process of its own that answers every call with 200 and writes down who called.
 
-`python -m tests.support.receiver FILE` prints its port and then appends one JSON line a call: the host's time, the path and
-cronsvc's headers. It reads nothing of cronsvc.
+`python -m tests.support.receiver FILE` prints its port and then appends one JSON line a call: the host's time, the path
+and cronsvc's headers. It imports nothing of cronsvc.
 """
 
 import asyncio

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 async def until(
     condition: Callable[[], Awaitable[bool]], *, seconds: float = 60.0, what: str = "the condition"
 ) -> None:
-    """Poll until `condition` holds; fails the test when it does not within `seconds`, which is a bound and no verdict."""
+    """Poll until `condition` holds; fails the test after `seconds`, which is a bound and no verdict."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while not await condition():

@@ -11,17 +11,17 @@ from cronsvc.services.batching import MicroBatch
 
 async def test_callers_of_one_turn_share_a_batch_and_later_ones_the_next() -> None:
     batches: list[list[int]] = []
-    gate = asyncio.Event()
+    begun, gate = asyncio.Event(), asyncio.Event()
 
     async def run(items: Sequence[int]) -> Sequence[int]:
         batches.append(list(items))
+        begun.set()
         await gate.wait()
         return [item * 10 for item in items]
 
     batch: MicroBatch[int, int] = MicroBatch(run)
     first = [batch.submit(n) for n in (1, 2, 3)]
-    while not batches:
-        await asyncio.sleep(0)
+    await begun.wait()
     later = [batch.submit(n) for n in (4, 5)]
     gate.set()
     assert await asyncio.gather(*first, *later) == [10, 20, 30, 40, 50]

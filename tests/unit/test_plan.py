@@ -178,7 +178,7 @@ SCHEDULES = st.sampled_from(
 def test_every_due_instant_is_covered_once_however_often_planning_is_interrupted(
     schedule: Schedule, policy: MisfirePolicy, cap: int, grace: int, length: int, cuts: list[int]
 ) -> None:
-    """Several schedulers, restarts and outages cut a stretch of time into ticks: the ledger has no hole and no double."""
+    """Restarts and outages cut a stretch of time into ticks, anywhere: the ledger has no hole and no double."""
     start = datetime(2026, 3, 8, 5, 0, tzinfo=UTC)  # two hours before New York's gap
     (first,) = fires_between(schedule, start, start + timedelta(days=2), 1)
     end = start + timedelta(seconds=length)

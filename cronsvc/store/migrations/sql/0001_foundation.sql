@@ -51,12 +51,14 @@ CREATE TABLE jobs (
     CONSTRAINT jobs_misfire_policy_known CHECK (misfire_policy IN ('skip', 'fire_once', 'fire_all')),
     CONSTRAINT jobs_misfire_grace_bounded CHECK (misfire_grace_seconds BETWEEN 0 AND 31622400),
     CONSTRAINT jobs_misfire_cap_bounded CHECK (misfire_cap BETWEEN 1 AND 10000),
-    CONSTRAINT jobs_overlap_policy_known CHECK (overlap_policy IN
-        ('allow', 'skip', 'buffer_one', 'buffer_all', 'cancel_other', 'terminate_other')),
+    CONSTRAINT jobs_overlap_policy_known CHECK (overlap_policy IN ('allow', 'skip')),
     CONSTRAINT jobs_queue_name CHECK (queue ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$'),
     CONSTRAINT jobs_priority_level CHECK (priority IN (1, 5, 10, 15)),
     CONSTRAINT jobs_max_attempts_bounded CHECK (max_attempts BETWEEN 1 AND 100),
     CONSTRAINT jobs_timeout_bounded CHECK (timeout_seconds BETWEEN 1 AND 604800),
+    CONSTRAINT jobs_instants_finite CHECK (
+        '1900-01-01Z' <= least(run_at, anchor, start_at, end_at, paused_until, next_fire_time, last_fire_time)
+        AND greatest(run_at, anchor, start_at, end_at, paused_until, next_fire_time, last_fire_time) < '9900-01-01Z'),
     CONSTRAINT jobs_payload_object CHECK (jsonb_typeof(task_payload) = 'object' AND task_payload ? 'type')
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 
@@ -294,29 +296,186 @@ CREATE TRIGGER job_revisions_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON 
 CREATE SCHEMA cronsvc_v1;
 
 CREATE VIEW cronsvc_v1.jobs AS
-SELECT id, namespace, name, description, tags, cron_expression, every_seconds, run_at, timezone, queue, priority, is_active,
-       paused_at, paused_by, pause_note, paused_until,
-       CASE WHEN is_active AND paused_at IS NULL AND quarantine_reason IS NULL THEN next_fire_time END AS next_fire_time,
-       last_fire_time, fire_count, revision, quarantine_reason, created_at, updated_at
+SELECT id, namespace, name, description, tags,
+       CASE WHEN NOT is_active THEN 'inactive'
+            WHEN quarantine_reason IS NOT NULL THEN 'quarantined'
+            WHEN paused_at IS NOT NULL THEN 'paused'
+            WHEN next_fire_time IS NULL THEN 'ended'
+            ELSE 'active' END AS state,
+       cron_expression, every_seconds, run_at, timezone, start_at, end_at, max_runs, jitter_seconds, misfire_policy,
+       misfire_grace_seconds, misfire_cap, overlap_policy, queue, priority, max_attempts, backoff, timeout_seconds,
+       retention, task_payload ->> 'type' AS task_type, is_active, paused_at, paused_by, pause_note, paused_until,
+       CASE WHEN is_active AND paused_at IS NULL AND quarantine_reason IS NULL AND armed_revision = revision
+            THEN next_fire_time END AS next_fire_time,
+       last_fire_time, fire_count, revision, armed_revision = revision AS is_armed, quarantine_reason, created_at, updated_at
   FROM public.jobs WHERE deleted_at IS NULL;
+
+CREATE VIEW cronsvc_v1.revisions AS
+SELECT r.job_id, j.namespace, j.name AS job_name, r.revision, r.actor, r.created_at,
+       r.definition - 'task_payload' AS definition, r.definition #>> '{task_payload,type}' AS task_type
+  FROM public.job_revisions r JOIN public.jobs j ON j.id = r.job_id;
 
 CREATE VIEW cronsvc_v1.executions AS
 SELECT e.id, e.job_id, j.namespace, j.name AS job_name, e.scheduled_time, e.trigger, e.status, e.status_reason, e.revision, e.queue, e.priority,
-       e.attempt, e.max_attempts, e.worker_id, e.created_at AS queued_at, e.start_time, e.end_time,
+       e.attempt, e.max_attempts, e.worker_id, e.created_at AS queued_at, e.ready_at, e.dispatches, e.start_time, e.end_time,
        extract(epoch FROM e.end_time - e.start_time) * 1000 AS duration_ms,
        extract(epoch FROM e.start_time - e.scheduled_time) AS lateness_seconds,
-       e.skipped_until, e.skipped_count, e.result, e.error, e.log_details
+       e.previous_time, e.skipped_until, e.skipped_count, e.requested_by, e.progress, e.result, e.error, e.log_details
   FROM public.job_executions e JOIN public.jobs j ON j.id = e.job_id;
 
 CREATE VIEW cronsvc_v1.attempts AS
-SELECT execution_id, job_id, scheduled_time, attempt, outcome, worker_id, ready_at AS queued_at, start_time, end_time, error, http_status, response_excerpt
-  FROM public.job_attempts;
+SELECT a.execution_id, a.job_id, j.namespace, j.name AS job_name, a.scheduled_time, a.attempt, a.outcome, a.worker_id,
+       a.ready_at AS queued_at, a.start_time, a.end_time, extract(epoch FROM a.start_time - a.ready_at) AS wait_seconds,
+       extract(epoch FROM a.end_time - a.start_time) * 1000 AS duration_ms, a.error, a.http_status, a.response_excerpt
+  FROM public.job_attempts a JOIN public.jobs j ON j.id = a.job_id;
 
 -- Each scheduled row names the instant before it; an instant that was named and has no row (nor lies in a range row) was lost.
+-- Scalar subqueries, because each is one look-up in the primary key; as a join it would read every partition there is.
 CREATE VIEW cronsvc_v1.gaps AS
-SELECT e.job_id, e.previous_time AS missing_time, e.scheduled_time AS seen_from
-  FROM public.job_executions e
+SELECT e.job_id, j.namespace, j.name AS job_name, e.previous_time AS missing_time, e.scheduled_time AS seen_from
+  FROM public.job_executions e JOIN public.jobs j ON j.id = e.job_id
  WHERE e.trigger = 'schedule' AND e.previous_time IS NOT NULL
-   AND e.previous_time >= (SELECT min(o.scheduled_time) FROM public.job_executions o WHERE o.job_id = e.job_id)
-   AND NOT EXISTS (SELECT FROM public.job_executions p WHERE p.job_id = e.job_id
-                      AND (p.scheduled_time = e.previous_time OR p.skipped_until = e.previous_time));
+   AND (SELECT count(*) FROM public.job_executions p WHERE p.job_id = e.job_id AND p.scheduled_time = e.previous_time) = 0
+   AND e.previous_time IS DISTINCT FROM
+       (SELECT p.skipped_until FROM public.job_executions p
+         WHERE p.job_id = e.job_id AND p.scheduled_time < e.previous_time AND p.trigger = 'schedule'
+         ORDER BY p.scheduled_time DESC LIMIT 1)
+   AND e.previous_time >= (SELECT min(o.scheduled_time) FROM public.job_executions o WHERE o.job_id = e.job_id);
+
+CREATE VIEW cronsvc_v1.queues AS
+SELECT name, paused_at, paused_by, pause_note, paused_until, concurrency, rate_per_minute, created_at FROM public.queues;
+
+CREATE VIEW cronsvc_v1.workers AS
+SELECT id, name, version, queues, concurrency, running, state, started_at, heartbeat_at, lease_until,
+       state IN ('active', 'draining') AND lease_until > clock_timestamp() AS is_alive
+  FROM public.workers;
+
+CREATE VIEW cronsvc_v1.schedulers AS
+SELECT id, name, version, started_at, heartbeat_at FROM public.schedulers;
+
+CREATE VIEW cronsvc_v1.audit AS
+SELECT a.id, a.at, a.actor, a.source, a.action, a.entity, a.entity_id, a.namespace,
+       CASE WHEN a.before IS NOT NULL AND a.after IS NOT NULL THEN
+           ARRAY(SELECT key FROM jsonb_object_keys(a.before || a.after) AS key
+                  WHERE a.before ->> key IS DISTINCT FROM a.after ->> key ORDER BY key) END AS changed,
+       a.before - 'task_payload' AS before, a.after - 'task_payload' AS after
+  FROM public.audit_log a;
+
+-- What people see of the schema in psql (\d+) and in their tools; sql/schema.sql has the same beside each object.
+
+COMMENT ON TABLE jobs IS 'What to run and when: the current definition of each job, and its cursor. Writing it by SQL is supported.';
+COMMENT ON COLUMN jobs.namespace IS 'Groups jobs for access: an API key may be bound to namespaces. Names are unique within one.';
+COMMENT ON COLUMN jobs.name IS 'Unique in its namespace among jobs that are not deleted.';
+COMMENT ON COLUMN jobs.cron_expression IS '5 fields, or 6 with leading seconds; at most one of cron_expression, every_seconds, run_at.';
+COMMENT ON COLUMN jobs.every_seconds IS 'Interval in seconds, counted from anchor: instants are anchor + k * every_seconds, without drift.';
+COMMENT ON COLUMN jobs.run_at IS 'The one instant at which a one-shot job runs.';
+COMMENT ON COLUMN jobs.timezone IS 'IANA name in which cron_expression is read.';
+COMMENT ON COLUMN jobs.anchor IS 'Where an interval counts from; the Unix epoch when null.';
+COMMENT ON COLUMN jobs.start_at IS 'No instant before this one (inclusive bound).';
+COMMENT ON COLUMN jobs.end_at IS 'No instant after this one (inclusive bound).';
+COMMENT ON COLUMN jobs.max_runs IS 'How often the schedule may fire in all; null is no limit.';
+COMMENT ON COLUMN jobs.jitter_seconds IS 'Each firing starts up to this many seconds late, by a hash of job and instant: always the same for one instant.';
+COMMENT ON COLUMN jobs.misfire_policy IS 'What becomes of instants seen too late: skip, fire_once (the latest runs) or fire_all (up to misfire_cap run).';
+COMMENT ON COLUMN jobs.misfire_grace_seconds IS 'How late an instant may be seen and still simply fire.';
+COMMENT ON COLUMN jobs.misfire_cap IS 'With fire_all: at most so many misfires run, the latest ones.';
+COMMENT ON COLUMN jobs.overlap_policy IS 'When an earlier execution is unfinished: allow runs both, skip records the new one as SKIPPED.';
+COMMENT ON COLUMN jobs.queue IS 'Which workers may run it: those that serve this queue. A new name creates the queue.';
+COMMENT ON COLUMN jobs.priority IS '1 critical, 5 high, 10 normal, 15 low; smaller is served first.';
+COMMENT ON COLUMN jobs.max_attempts IS 'How often one execution may be tried; 1 means at most one call of the target.';
+COMMENT ON COLUMN jobs.backoff IS 'Pause between attempts: {type: exponential|linear|fixed, delaySeconds, factor, maxSeconds, jitter (0..1)}.';
+COMMENT ON COLUMN jobs.timeout_seconds IS 'Budget of one attempt.';
+COMMENT ON COLUMN jobs.retention IS '{days, keepCompleted, keepFailed}. Whole weeks are dropped, after the longest days of any job; the two counts are kept but not applied yet.';
+COMMENT ON COLUMN jobs.task_payload IS 'What to run: {"type": job type, "config": {…}}. May hold credentials, so no view shows the config.';
+COMMENT ON COLUMN jobs.is_active IS 'False: the schedule is off. Set to true again, it counts from that moment.';
+COMMENT ON COLUMN jobs.paused_at IS 'Set while the job is paused; what the pause holds back is recorded as SKIPPED (paused) when it ends.';
+COMMENT ON COLUMN jobs.paused_until IS 'When the pause ends by itself; null: when somebody resumes the job.';
+COMMENT ON COLUMN jobs.next_fire_time IS 'The first instant without a row; null when none is left. While armed_revision <> revision: the moment the schedule counts from.';
+COMMENT ON COLUMN jobs.last_fire_time IS 'The last instant that has a row. Never goes back, and nothing at or before it is fired again.';
+COMMENT ON COLUMN jobs.fire_count IS 'How often the schedule has fired (skipped instants not counted); max_runs is compared with it.';
+COMMENT ON COLUMN jobs.revision IS 'Grows by one with each change of the definition; ETag and If-Match of the API.';
+COMMENT ON COLUMN jobs.armed_revision IS 'The revision next_fire_time was computed for; differs from revision until a scheduler has seen the change.';
+COMMENT ON COLUMN jobs.tzdata_version IS 'Time zone data the cursor was computed with; a newer one makes schedulers compute it again.';
+COMMENT ON COLUMN jobs.quarantine_reason IS 'Why no scheduler can plan this job; it does not fire until its schedule is edited.';
+COMMENT ON COLUMN jobs.deleted_at IS 'Set when deleted; the row stays for the executions that refer to it.';
+COMMENT ON COLUMN jobs.shard IS 'What schedulers divide the work by.';
+COMMENT ON INDEX jobs_due IS 'Serves the tick: which live jobs are due, in which shards, and when the next one is.';
+COMMENT ON INDEX jobs_pause_ends IS 'Serves the end of pauses: which are over, and when the next one is.';
+COMMENT ON INDEX jobs_name IS 'One live job a name in each namespace, and the look-up by name.';
+COMMENT ON TABLE job_revisions IS 'Append-only: every definition a job has had. job_executions.revision points here.';
+COMMENT ON COLUMN job_revisions.definition IS 'The columns of jobs that a person decides, as they were.';
+COMMENT ON COLUMN job_revisions.actor IS 'Who made it: key:NAME by the API, sql:ROLE by SQL.';
+COMMENT ON TABLE job_executions IS 'One row for each instant of each job: ran, runs, waits, or skipped with a reason. Partitioned by week of scheduled_time.';
+COMMENT ON COLUMN job_executions.id IS 'For people and URLs. The key is (job_id, scheduled_time).';
+COMMENT ON COLUMN job_executions.scheduled_time IS 'The instant that the schedule names; for a manual run the moment it was asked for.';
+COMMENT ON COLUMN job_executions.trigger IS 'Why it exists: schedule, manual, backfill, dependency or recovery.';
+COMMENT ON COLUMN job_executions.status IS 'QUEUED, RUNNING, SUCCESS, FAILED, SKIPPED or CANCELLED; the last four never change.';
+COMMENT ON COLUMN job_executions.status_reason IS 'FAILED: error, timeout, lost. SKIPPED: misfire, overlap, paused. CANCELLED: user.';
+COMMENT ON COLUMN job_executions.revision IS 'The definition it runs, in job_revisions; pinned when the row was written.';
+COMMENT ON COLUMN job_executions.attempt IS 'Tries begun so far; never more than max_attempts.';
+COMMENT ON COLUMN job_executions.claim_no IS 'Claims so far; fences what a worker may write.';
+COMMENT ON COLUMN job_executions.ready_at IS 'No claim before this moment: the jitter or the backoff is over. Waiting time counts from here.';
+COMMENT ON COLUMN job_executions.dispatch_at IS 'When its ticket goes to Redis, or goes again if nobody claimed it; null when there is nothing to dispatch.';
+COMMENT ON COLUMN job_executions.dispatches IS 'How often its ticket was handed to Redis since the row last became ready.';
+COMMENT ON COLUMN job_executions.worker_id IS 'The worker that holds it, or the last one that did.';
+COMMENT ON COLUMN job_executions.start_time IS 'When the latest attempt began.';
+COMMENT ON COLUMN job_executions.end_time IS 'When it reached its final status.';
+COMMENT ON COLUMN job_executions.previous_time IS 'The instant of the schedule recorded before this one; see cronsvc_v1.gaps.';
+COMMENT ON COLUMN job_executions.skipped_until IS 'On a SKIPPED row: it stands for every instant from scheduled_time up to this one.';
+COMMENT ON COLUMN job_executions.skipped_count IS 'How many instants a range row stands for; null: not counted, very many.';
+COMMENT ON COLUMN job_executions.params IS 'Of a manual run: laid over the config of the job for this one execution.';
+COMMENT ON COLUMN job_executions.requested_by IS 'Who asked for a manual run.';
+COMMENT ON COLUMN job_executions.error IS 'Why it failed: {type, message}; type is stable.';
+COMMENT ON COLUMN job_executions.created_at IS 'When the row was written; queued_at of the views and the API.';
+COMMENT ON INDEX job_executions_id IS 'Serves one execution by its id, and the list of all, newest first.';
+COMMENT ON INDEX job_executions_waiting IS 'Serves dispatching: which waiting rows are due for a ticket, and when the next one is.';
+COMMENT ON INDEX job_executions_running IS 'Serves the rescue: what a lost worker holds.';
+COMMENT ON TABLE job_attempts IS 'One row for each finished try of an execution. Partitioned by week of scheduled_time, like job_executions.';
+COMMENT ON COLUMN job_attempts.claim_no IS 'The claim under which it ran.';
+COMMENT ON COLUMN job_attempts.outcome IS 'success, error, timeout, lost (its worker died; effect unknown), released (cut short by a drain) or cancelled.';
+COMMENT ON COLUMN job_attempts.ready_at IS 'When this try became ready to run; start_time - ready_at is how long it waited for a worker.';
+COMMENT ON COLUMN job_attempts.http_status IS 'What the target answered, if it did.';
+COMMENT ON COLUMN job_attempts.response_excerpt IS 'The beginning of the answer, at most 64 KB.';
+COMMENT ON TABLE workers IS 'One row for each worker process, renewed by its heartbeat; rows of ended ones go after a day.';
+COMMENT ON COLUMN workers.running IS 'Attempts in progress at the last heartbeat.';
+COMMENT ON COLUMN workers.state IS 'active, draining, stopped (it said goodbye) or lost (its lease ran out).';
+COMMENT ON COLUMN workers.lease_until IS 'What it runs is its own until then.';
+COMMENT ON TABLE schedulers IS 'One row for each scheduler process, renewed by its heartbeat.';
+COMMENT ON TABLE queues IS 'The queues that jobs have named.';
+COMMENT ON TABLE api_keys IS 'API keys: hashes, roles and what became of them. Revoked keys stay.';
+COMMENT ON COLUMN api_keys.key_id IS 'The public part of the key, by which it is found.';
+COMMENT ON COLUMN api_keys.role IS 'viewer < operator < admin.';
+COMMENT ON COLUMN api_keys.namespaces IS 'What the key may see; null is everything.';
+COMMENT ON COLUMN api_keys.last_used_at IS 'Written at most once a minute.';
+COMMENT ON INDEX api_keys_name IS 'One living key a name.';
+COMMENT ON TABLE sessions IS 'Sessions of the status page; each ends with its key.';
+COMMENT ON TABLE audit_log IS 'Append-only: who changed what, with before and after, written in the transaction of the change.';
+COMMENT ON COLUMN audit_log.actor IS 'Who: key:NAME by the API, sql:ROLE by SQL, cronsvc:… by the service itself.';
+COMMENT ON COLUMN audit_log.source IS 'The address a request came from.';
+COMMENT ON INDEX audit_log_entity IS 'Serves the history of one thing.';
+COMMENT ON FUNCTION cronsvc_actor() IS 'Who acts in this transaction: the setting cronsvc.actor, else sql: and the session user.';
+COMMENT ON FUNCTION cronsvc_definition(jobs) IS 'A row of jobs without its cursor and book-keeping: what a person defined.';
+COMMENT ON FUNCTION cronsvc_jobs_stamp() IS 'Trigger: counts revisions of a definition and unarms a job whose schedule changed.';
+COMMENT ON FUNCTION cronsvc_jobs_record() IS 'Trigger: writes job_revisions and audit_log for a change of a job, and wakes the schedulers.';
+COMMENT ON FUNCTION cronsvc_append_only() IS 'Trigger: refuses UPDATE, DELETE and TRUNCATE.';
+COMMENT ON SCHEMA cronsvc_v1 IS 'Supported read-only views: columns may be added, none is renamed or removed within v1. No secrets.';
+COMMENT ON VIEW cronsvc_v1.jobs IS 'Jobs that are not deleted, without the configuration of what they run.';
+COMMENT ON COLUMN cronsvc_v1.jobs.state IS 'active, paused, inactive, quarantined, or ended (no instant is left).';
+COMMENT ON COLUMN cronsvc_v1.jobs.next_fire_time IS 'The next instant that will fire; null when none will, or when no scheduler has computed it yet (is_armed).';
+COMMENT ON COLUMN cronsvc_v1.jobs.is_armed IS 'False until a scheduler has seen the latest change of the schedule.';
+COMMENT ON VIEW cronsvc_v1.revisions IS 'Every definition a job has had, deleted jobs included, without the configuration of what they run.';
+COMMENT ON VIEW cronsvc_v1.executions IS 'Every instant of every job and what became of it. Bound scheduled_time in WHERE.';
+COMMENT ON COLUMN cronsvc_v1.executions.queued_at IS 'When the row was written.';
+COMMENT ON COLUMN cronsvc_v1.executions.ready_at IS 'When it may start, or could start: jitter or backoff over.';
+COMMENT ON COLUMN cronsvc_v1.executions.start_time IS 'When the latest attempt began; attempts has them all.';
+COMMENT ON COLUMN cronsvc_v1.executions.duration_ms IS 'Of the latest attempt.';
+COMMENT ON COLUMN cronsvc_v1.executions.lateness_seconds IS 'From the instant to the start of the latest attempt, so backoff counts for one that was retried.';
+COMMENT ON VIEW cronsvc_v1.attempts IS 'Every finished try. Bound scheduled_time in WHERE.';
+COMMENT ON COLUMN cronsvc_v1.attempts.queued_at IS 'When this try became ready to run.';
+COMMENT ON COLUMN cronsvc_v1.attempts.wait_seconds IS 'How long it then waited for a worker.';
+COMMENT ON VIEW cronsvc_v1.gaps IS 'Instants that were recorded once and whose row is missing. Always empty, or something outside cronsvc deleted rows. Bound seen_from.';
+COMMENT ON VIEW cronsvc_v1.queues IS 'The queues that jobs have named.';
+COMMENT ON VIEW cronsvc_v1.workers IS 'Worker processes of the last day or so.';
+COMMENT ON COLUMN cronsvc_v1.workers.is_alive IS 'It holds a lease now.';
+COMMENT ON VIEW cronsvc_v1.schedulers IS 'Scheduler processes; one that stopped kindly has no row.';
+COMMENT ON VIEW cronsvc_v1.audit IS 'Who changed what and when, without the configuration of what jobs run.';
+COMMENT ON COLUMN cronsvc_v1.audit.changed IS 'Which fields an update changed; task_payload is named although its values are not shown.';
