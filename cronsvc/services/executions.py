@@ -1,5 +1,7 @@
 """Executions as people see them: a deleted job's stay readable, those of foreign namespaces do not exist."""
 
+from collections.abc import Sequence
+
 from cronsvc.domain.execution import Attempt, Execution, Status, Trigger
 from cronsvc.errors import NotFound
 from cronsvc.services.access import Caller
@@ -76,6 +78,11 @@ class Executions:
                 limit=check_limit(limit) + 1,
             )
         return page_of(found, limit, lambda each: time_cursor(kind, each.scheduled_time, each.id))
+
+    async def latest(self, job_ids: Sequence[int], caller: Caller) -> dict[int, Execution]:
+        """The latest execution of each of these jobs that has one and that the caller may see, by job id."""
+        async with self._db.statements() as conn:
+            return await executions.latest(conn, job_ids, namespaces=caller.namespaces)
 
     async def get(self, execution_id: int, caller: Caller) -> tuple[Execution, tuple[Attempt, ...]]:
         """One execution and its finished attempts, in the order they were made."""

@@ -138,6 +138,24 @@ async def page(
     return await _many(conn, PAGE, parameters, limit)
 
 
+LATEST = sql.SQL("""
+SELECT {columns}
+  FROM unnest(%(job_ids)s::bigint[]) AS wanted(job_id)
+  JOIN jobs AS j ON j.id = wanted.job_id
+ CROSS JOIN LATERAL (SELECT * FROM job_executions AS last WHERE last.job_id = wanted.job_id
+                      ORDER BY last.scheduled_time DESC LIMIT 1) AS e
+ WHERE (%(namespaces)s::text[] IS NULL OR j.namespace = ANY (%(namespaces)s::text[]))
+""").format(columns=COLUMNS)
+
+
+async def latest(conn: Conn, job_ids: Sequence[int], *, namespaces: Sequence[str] | None) -> dict[int, Execution]:
+    """The latest execution of each of these jobs that has one, by job id; the primary key begins with the job."""
+    parameters = {"job_ids": list(job_ids), "namespaces": None if namespaces is None else list(namespaces)}
+    async with conn.cursor(row_factory=dict_row) as found:
+        rows = await (await found.execute(LATEST, parameters)).fetchall()
+    return {row["job_id"]: execution_from_row(row) for row in rows}
+
+
 PAGE_OF_JOB = sql.SQL("""
 SELECT {columns} FROM job_executions AS e JOIN jobs AS j ON j.id = e.job_id
  WHERE e.job_id = %(job_id)s::bigint AND {filters}

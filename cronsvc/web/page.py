@@ -16,8 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from cronsvc.domain.execution import Execution, Status
-from cronsvc.domain.job import Job
+from cronsvc.domain.execution import Status
 from cronsvc.errors import CronsvcError, NotFound, Unauthenticated
 from cronsvc.services.access import Caller, Role
 from cronsvc.services.status import Overview
@@ -84,13 +83,14 @@ class Pages:
         services, caller = call.services, call.caller
         counts = await services.status.overview(caller)
         page = await services.jobs.list(caller, cursor=query.cursor, limit=_JOBS_SHOWN)
+        last_runs = await services.executions.latest([job.id for job in page.items], caller)
         recent = await services.executions.list(caller, limit=_EXECUTIONS_SHOWN)
         return self._page(
             "overview.html",
             caller,
             self._pace(query),
             tiles=_tiles(counts),
-            jobs=[views.job_view(job, await _last_run(call, job)) for job in page.items],
+            jobs=[views.job_view(job, last_runs.get(job.id)) for job in page.items],
             executions=[views.execution_view(execution) for execution in recent.items],
             cursor=query.cursor,
             next_cursor=page.next_cursor,
@@ -242,12 +242,6 @@ class Pages:
         if self._settings.secure_cookies is not None:
             return self._settings.secure_cookies
         return request.url.scheme == "https"
-
-
-async def _last_run(call: Call, job: Job) -> Execution | None:
-    """The latest execution of a job. One small query a job: the primary key of executions begins with the job."""
-    page = await call.services.executions.list(call.caller, job_id=job.id, limit=1)
-    return page.items[0] if page.items else None
 
 
 def _see_other(path: str) -> RedirectResponse:

@@ -142,3 +142,14 @@ async def test_one_jobs_list_walks_its_primary_key(db: Database) -> None:
         plan = "\n".join([line for (line,) in await rows.fetchall()])
     assert "Seq Scan on job_executions" not in plan
     assert "Sort" not in plan
+
+
+async def test_the_latest_of_each_job_in_one_query_and_nothing_of_foreign_namespaces(db: Database) -> None:
+    desk = Desk(db)
+    jobs = [await desk.jobs.create(definition(name=name), ALICE) for name in ("first", "second", "idle")]
+    for job in jobs[:2]:
+        await desk.jobs.trigger(job.id, ALICE)
+    newest = await desk.jobs.trigger(jobs[0].id, ALICE)
+    found = await desk.executions.latest([job.id for job in jobs], ALICE)
+    assert set(found) == {jobs[0].id, jobs[1].id} and found[jobs[0].id].id == newest.id
+    assert await desk.executions.latest([job.id for job in jobs], RED) == {}

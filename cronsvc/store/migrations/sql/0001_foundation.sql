@@ -425,7 +425,7 @@ COMMENT ON COLUMN job_executions.skipped_count IS 'How many instants a range row
 COMMENT ON COLUMN job_executions.params IS 'Of a manual run: laid over the config of the job for this one execution.';
 COMMENT ON COLUMN job_executions.requested_by IS 'Who asked for a manual run.';
 COMMENT ON COLUMN job_executions.error IS 'Why it failed: {type, message}; type is stable.';
-COMMENT ON COLUMN job_executions.created_at IS 'When the row was written; queued_at of the views and the API.';
+COMMENT ON COLUMN job_executions.created_at IS 'When the row was written, or its instant if that was prepared a moment ahead; queued_at of the views and the API.';
 COMMENT ON INDEX job_executions_id IS 'Serves one execution by its id, and the list of all, newest first.';
 COMMENT ON INDEX job_executions_waiting IS 'Serves dispatching: which waiting rows are due for a ticket, and when the next one is.';
 COMMENT ON INDEX job_executions_running IS 'Serves the rescue: what a lost worker holds.';
@@ -464,7 +464,7 @@ COMMENT ON COLUMN cronsvc_v1.jobs.next_fire_time IS 'The next instant that will 
 COMMENT ON COLUMN cronsvc_v1.jobs.is_armed IS 'False until a scheduler has seen the latest change of the schedule.';
 COMMENT ON VIEW cronsvc_v1.revisions IS 'Every definition a job has had, deleted jobs included, without the configuration of what they run.';
 COMMENT ON VIEW cronsvc_v1.executions IS 'Every instant of every job and what became of it. Bound scheduled_time in WHERE.';
-COMMENT ON COLUMN cronsvc_v1.executions.queued_at IS 'When the row was written.';
+COMMENT ON COLUMN cronsvc_v1.executions.queued_at IS 'When the row was written; never before its instant.';
 COMMENT ON COLUMN cronsvc_v1.executions.ready_at IS 'When it may start, or could start: jitter or backoff over.';
 COMMENT ON COLUMN cronsvc_v1.executions.start_time IS 'When the latest attempt began; attempts has them all.';
 COMMENT ON COLUMN cronsvc_v1.executions.duration_ms IS 'Of the latest attempt.';
