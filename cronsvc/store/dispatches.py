@@ -7,7 +7,7 @@ from cronsvc.store.pool import Conn
 
 WAITING = """
 SELECT job_id, scheduled_time FROM job_executions
- WHERE status = 'QUEUED' AND dispatch_at <= coalesce(%(now)s::timestamptz, clock_timestamp())
+ WHERE status = 'QUEUED' AND dispatch_at <= (SELECT coalesce(%(now)s::timestamptz, clock_timestamp()))
  ORDER BY dispatch_at LIMIT %(batch)s
 """
 
@@ -55,7 +55,7 @@ CALL_IN = """
 UPDATE job_executions AS e SET dispatch_at = clock_timestamp(), dispatches = 0
  WHERE (e.job_id, e.scheduled_time) IN (
        SELECT job_id, scheduled_time FROM job_executions
-        WHERE status = 'QUEUED' AND dispatches > 0 AND dispatch_at > clock_timestamp() LIMIT %(batch)s)
+        WHERE status = 'QUEUED' AND dispatches > 0 AND dispatch_at > (SELECT clock_timestamp()) LIMIT %(batch)s)
    AND e.status = 'QUEUED'
 """
 
