@@ -246,7 +246,7 @@ COMMENT ON COLUMN job_executions.skipped_count IS 'How many instants a range row
 COMMENT ON COLUMN job_executions.params IS 'Of a manual run: laid over the config of the job for this one execution.';
 COMMENT ON COLUMN job_executions.requested_by IS 'Who asked for a manual run.';
 COMMENT ON COLUMN job_executions.error IS 'Why it failed: {type, message}; type is stable.';
-COMMENT ON COLUMN job_executions.created_at IS 'When the row was written; queued_at of the views and the API.';
+COMMENT ON COLUMN job_executions.created_at IS 'When the row was written, or its instant if that was prepared a moment ahead; queued_at of the views and the API.';
 
 ALTER SEQUENCE job_executions_id_seq OWNED BY job_executions.id;
 
@@ -543,7 +543,7 @@ SELECT e.id, e.job_id, j.namespace, j.name AS job_name, e.scheduled_time, e.trig
   FROM public.job_executions e JOIN public.jobs j ON j.id = e.job_id;
 
 COMMENT ON VIEW cronsvc_v1.executions IS 'Every instant of every job and what became of it. Bound scheduled_time in WHERE.';
-COMMENT ON COLUMN cronsvc_v1.executions.queued_at IS 'When the row was written.';
+COMMENT ON COLUMN cronsvc_v1.executions.queued_at IS 'When the row was written; never before its instant.';
 COMMENT ON COLUMN cronsvc_v1.executions.ready_at IS 'When it may start, or could start: jitter or backoff over.';
 COMMENT ON COLUMN cronsvc_v1.executions.start_time IS 'When the latest attempt began; attempts has them all.';
 COMMENT ON COLUMN cronsvc_v1.executions.duration_ms IS 'Of the latest attempt.';

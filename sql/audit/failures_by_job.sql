@@ -3,13 +3,15 @@
 SELECT namespace, job_name, job_id,
        count(*) FILTER (WHERE status = 'FAILED') AS failed,
        count(*) FILTER (WHERE status IN ('SUCCESS', 'FAILED')) AS ended,
-       round(100.0 * count(*) FILTER (WHERE status = 'FAILED') / count(*) FILTER (WHERE status IN ('SUCCESS', 'FAILED')), 1)
-           AS failed_percent,
+       round(100.0 * count(*) FILTER (WHERE status = 'FAILED')
+             / count(*) FILTER (WHERE status IN ('SUCCESS', 'FAILED')), 1) AS failed_percent,
        count(*) FILTER (WHERE status_reason = 'timeout') AS timeouts,
        count(*) FILTER (WHERE status_reason = 'lost') AS lost,
        max(scheduled_time) FILTER (WHERE status = 'FAILED') AS last_failure,
-       (array_agg(error ->> 'type' ORDER BY scheduled_time DESC) FILTER (WHERE status = 'FAILED'))[1] AS last_error_type,
-       (array_agg(error ->> 'message' ORDER BY scheduled_time DESC) FILTER (WHERE status = 'FAILED'))[1] AS last_error
+       (array_agg(error ->> 'type' ORDER BY scheduled_time DESC)
+            FILTER (WHERE status = 'FAILED'))[1] AS last_error_type,
+       (array_agg(error ->> 'message' ORDER BY scheduled_time DESC)
+            FILTER (WHERE status = 'FAILED'))[1] AS last_error
   FROM cronsvc_v1.executions
  WHERE scheduled_time >= now() - interval '24 hours'
  GROUP BY namespace, job_name, job_id

@@ -12,7 +12,8 @@ WITH recent AS (
      GROUP BY job_id
     HAVING count(*) FILTER (WHERE status = 'SUCCESS') = 0
 )
-SELECT j.namespace, j.name, j.id AS job_id, s.last_success, r.executions, r.failed, r.skipped, r.latest_status, r.latest_error
+SELECT j.namespace, j.name, j.id AS job_id, s.last_success, r.executions, r.failed, r.skipped,
+       r.latest_status, r.latest_error
   FROM recent r
   JOIN cronsvc_v1.jobs j ON j.id = r.job_id AND j.state = 'active'
   LEFT JOIN LATERAL (

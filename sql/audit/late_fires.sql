@@ -11,7 +11,8 @@ SELECT e.namespace, e.job_name, e.job_id, e.id AS execution_id, e.scheduled_time
   LEFT JOIN cronsvc_v1.attempts a
          ON a.job_id = e.job_id AND a.scheduled_time = e.scheduled_time AND a.attempt = 1
         AND a.scheduled_time >= now() - interval '24 hours'
- CROSS JOIN LATERAL (SELECT coalesce(a.start_time, e.start_time) AS started, coalesce(a.queued_at, e.ready_at) AS ready) f
+ CROSS JOIN LATERAL (SELECT coalesce(a.start_time, e.start_time) AS started,
+                            coalesce(a.queued_at, e.ready_at) AS ready) f
  WHERE e.scheduled_time >= now() - interval '24 hours'
    AND e.trigger = 'schedule' AND e.status <> 'SKIPPED'
    AND f.started > e.scheduled_time + interval '5 seconds'

@@ -13,6 +13,6 @@ SELECT coalesce(parent.relname, c.relname) AS belongs_to, c.relname AS name,
   LEFT JOIN pg_class parent ON parent.oid = i.inhparent
   LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
  WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
-   AND coalesce(parent.relname, c.relname) IN ('jobs', 'job_revisions', 'job_executions', 'job_attempts', 'audit_log', 'workers',
-                                               'schedulers', 'queues', 'api_keys', 'sessions')
+   AND coalesce(parent.relname, c.relname) IN ('jobs', 'job_revisions', 'job_executions', 'job_attempts',
+                                               'audit_log', 'workers', 'schedulers', 'queues', 'api_keys', 'sessions')
  ORDER BY total_bytes DESC;
