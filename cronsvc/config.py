@@ -63,7 +63,7 @@ def _database_url(value: SecretStr) -> SecretStr:
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    _check_url(value.get_secret_value(), ("redis", "rediss", "unix"), "redis://:password@host:6379/0")
+    _check_url(value.get_secret_value(), ("redis", "rediss", "unix", "sentinel"), "redis://:password@host:6379/0")
     return value
 
 
@@ -110,7 +110,7 @@ class Settings(BaseModel):
         "default", alias="QUEUE_NAME", description="queue of a job that names none"
     )
     worker_queues: Names = Field(
-        (), alias="CRONSVC_WORKER_QUEUES", description="queues this worker serves, comma separated; none: `QUEUE_NAME`"
+        (), alias="CRONSVC_WORKER_QUEUES", description="queues this worker serves, comma separated; none: all queues"
     )
     worker_concurrency: int = Field(
         5, alias="CRONSVC_WORKER_CONCURRENCY", ge=1, le=1000, description="executions one worker process runs at a time"

@@ -25,6 +25,7 @@ from cronsvc.services.upkeep import make_partitions, upkeep
 from cronsvc.store import presence
 from cronsvc.store.listen import Doorbell
 from cronsvc.store.pool import Database
+from cronsvc.tasks import cancelled
 
 _log = logging.getLogger("cronsvc.scheduler")
 
@@ -93,7 +94,7 @@ class _Loop:
         down = False
         try:
             await self._until_it_works(lambda: make_partitions(self._db), stop)
-            while not stop.is_set():
+            while not stop.is_set() and not cancelled():
                 try:
                     pause = await self._round()
                 except CronsvcError as error:
@@ -106,7 +107,7 @@ class _Loop:
                     down = False
                     if ready is not None:
                         ready.set()
-                if pause > 0 and not stop.is_set():
+                if pause > 0 and not stop.is_set() and not cancelled():
                     await self._doorbell.wait(pause)
         finally:
             stopping.cancel()
@@ -164,7 +165,7 @@ class _Loop:
 
     async def _until_it_works(self, act: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
         said = False
-        while not stop.is_set():
+        while not stop.is_set() and not cancelled():
             try:
                 await act()
             except CronsvcError as error:
@@ -178,12 +179,13 @@ class _Loop:
 
 async def _every(seconds: float, act: Callable[[], Awaitable[object]]) -> None:
     """Do `act` again and again; a dependency that is away is the main loop's to announce."""
-    while True:
+    while not cancelled():
         try:
             await act()
         except CronsvcError as error:
             _log.debug("%s", error)
-        await asyncio.sleep(seconds)
+        if not cancelled():
+            await asyncio.sleep(seconds)
 
 
 async def _ring_at(stop: asyncio.Event, rung: asyncio.Event) -> None:

@@ -19,6 +19,7 @@ from cronsvc.processes.preparation import opened_database, prepare_database
 from cronsvc.processes.scheduler import run_scheduler
 from cronsvc.processes.worker import run_worker
 from cronsvc.services.access import Access, Role
+from cronsvc.tasks import cancelled
 
 _log = structlog.get_logger("cronsvc.up")
 
@@ -103,7 +104,7 @@ class Together:
 
     async def _watch_servers(self) -> None:
         pause = SUPERVISE_SECONDS
-        while True:
+        while not cancelled():
             await asyncio.sleep(pause)
             pause = SUPERVISE_SECONDS
             for server in self._servers:
@@ -161,11 +162,11 @@ async def keep_running(name: str, start: Component, stop: asyncio.Event, ready: 
     """Run a component until `stop`; when it crashes, say so and start it again after a pause that grows to 30 s."""
     loop = asyncio.get_running_loop()
     pause = FIRST_PAUSE_SECONDS
-    while not stop.is_set():
+    while not stop.is_set() and not cancelled():
         began = loop.time()
         try:
             await start(stop, ready)
-            if stop.is_set():
+            if stop.is_set() or cancelled():
                 return
             _log.error(events.COMPONENT_CRASHED, component=name, error="it ended by itself")
         except ConfigError:
@@ -191,12 +192,14 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _write_env(path: Path, settings: Settings, *, postgres: Embedded | None, valkey: Embedded | None) -> None:
-    """How others join our servers; what the operator set himself is his to pass on."""
+    """How others join our servers, and may reach what our worker may; the rest is the operator's to pass on."""
     lines = []
     if postgres is not None:
         lines.append(f"DATABASE_URL={_shell_value(settings.require_database_url())}\n")
     if valkey is not None:
         lines.append(f"REDIS_URL={_shell_value(settings.require_redis_url())}\n")
+    if lines and settings.egress_allow:
+        lines.append(f"CRONSVC_EGRESS_ALLOW={','.join(settings.egress_allow)}\n")
     if lines:
         write_private(path, "".join(lines))
     else:

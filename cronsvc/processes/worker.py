@@ -22,6 +22,7 @@ from cronsvc.queue import Broker, TicketWorker
 from cronsvc.services.running import Lease, Runner
 from cronsvc.store import presence, queues
 from cronsvc.store.pool import Database
+from cronsvc.tasks import cancelled
 
 _log = logging.getLogger("cronsvc.worker")
 
@@ -91,28 +92,32 @@ class _Worker:
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None) -> None:
         living = asyncio.create_task(self._live(stop, ready), name="lease")
         following = asyncio.create_task(self._follow_queues(), name="queues")
-        await _first(living, stop)
-        following.cancel()
-        if not stop.is_set():
-            living.result()  # the lease keeper never ends by itself: this raises what ended it
+        try:
+            await _first(living, stop)
+            if not stop.is_set():
+                living.result()  # the lease keeper never ends by itself: this raises what ended it
+            await self._drain()
+        finally:
+            # Also on the way out of an error or a cancellation: nothing of this worker may outlive its pools.
+            await self._tickets.stop(0)
+            await _ended(following, living)
+            with suppress(Unavailable):
+                async with self._db.statements() as conn:
+                    await presence.stop_worker(conn, process_id=self._runner.worker_id)
+
+    async def _drain(self) -> None:
         self._draining = True
         self._tickets.stop_fetching()
         if not await self._tickets.stop(self._settings.drain_seconds):
             _log.warning("the drain ended before every attempt did; the rest was released")
         if not await self._runner.flush(FLUSH_SECONDS):
             _log.warning("Postgres did not take every result; those attempts will be found and counted as lost")
-        living.cancel()
-        with suppress(asyncio.CancelledError):
-            await living
-        with suppress(Unavailable):
-            async with self._db.statements() as conn:
-                await presence.stop_worker(conn, process_id=self._runner.worker_id)
 
     async def _live(self, stop: asyncio.Event, ready: asyncio.Event | None) -> None:
         """Register, work and renew the lease; begin again under a new identity whenever the lease is lost for good."""
         working: asyncio.Task[None] | None = None
         try:
-            while True:
+            while not cancelled():
                 await self._register(stop)
                 if ready is not None:
                     ready.set()
@@ -139,16 +144,19 @@ class _Worker:
 
     async def _follow_queues(self) -> None:
         """A worker that was told no queues serves every queue there is, new ones within five seconds."""
-        while not self._settings.worker_queues:
+        while not self._settings.worker_queues and not cancelled():
             with suppress(Unavailable):
                 async with self._db.statements() as conn:
-                    self._queues = tuple(await queues.names(conn)) or self._queues
-                self._tickets.set_queues(self._queues)
+                    names = tuple(await queues.names(conn)) or self._queues
+                    if names != self._queues:
+                        await presence.serve_queues(conn, process_id=self._runner.worker_id, queues=names)
+                self._queues = names
+                self._tickets.set_queues(names)
             await asyncio.sleep(QUEUES_SECONDS)
 
     async def _register(self, stop: asyncio.Event) -> None:
         said = False
-        while True:
+        while not cancelled():
             try:
                 async with self._db.statements() as conn:
                     await presence.register_worker(
@@ -176,5 +184,14 @@ class _Worker:
 async def _first(task: "asyncio.Task[None]", stop: asyncio.Event) -> None:
     """Wait until the task ends or `stop` is set."""
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+
+
+async def _ended(*tasks: "asyncio.Task[None]") -> None:
+    """Cancel these and wait until they are over; what they raised was somebody else's to see."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -25,6 +25,7 @@ from cronsvc.services.batching import MicroBatch
 from cronsvc.store import presence, running
 from cronsvc.store.pool import Database
 from cronsvc.store.rows import definition_from_json
+from cronsvc.tasks import cancelled
 
 _log = logging.getLogger("cronsvc.running")
 
@@ -165,7 +166,7 @@ class Runner:
     async def _write(self, finish: Finish) -> None:
         """Write the end until Postgres takes it or the fence refuses it; a drain that ends first leaves it to T5."""
         delay = 0.1
-        while True:
+        while not cancelled():
             try:
                 written = await self._finishes.submit(finish)
             except Unavailable as error:
@@ -287,7 +288,7 @@ class Lease:
         The lease is counted from before each beat was sent, on the monotonic clock: always earlier than the database's.
         """
         loop = asyncio.get_running_loop()
-        while True:
+        while not cancelled():
             sent = loop.time()
             try:
                 async with asyncio.timeout(self._lease.total_seconds() / 2):

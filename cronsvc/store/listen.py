@@ -11,6 +11,7 @@ from contextlib import suppress
 import psycopg
 
 from cronsvc.store.pool import connection_settings, first_line
+from cronsvc.tasks import cancelled
 
 CHANNEL = "cronsvc_wake"
 _log = logging.getLogger("cronsvc.store")
@@ -27,7 +28,7 @@ class Doorbell:
     async def listen(self) -> None:
         """Listen until cancelled. While Postgres is away it tries again each second and says so once."""
         said = False
-        while True:
+        while not cancelled():
             try:
                 settings = connection_settings(application_name=self._application_name, pooler=False)
                 async with await psycopg.AsyncConnection.connect(self._url, **settings) as conn:

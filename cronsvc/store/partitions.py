@@ -99,7 +99,7 @@ async def longest_retention(conn: Conn, *, days: int) -> tuple[int, datetime]:
 
 
 UNFINISHED_BEFORE = """
-SELECT count(*) FROM job_executions WHERE scheduled_time < %(before)s AND status IN ('QUEUED', 'RUNNING')
+SELECT count(*) FROM job_executions WHERE scheduled_time < %(before)s AND (status = 'QUEUED' OR status = 'RUNNING')
 """
 
 

@@ -47,6 +47,14 @@ async def beat(conn: Conn, *, process_id: UUID, lease: timedelta, running: int, 
     ).rowcount == 1
 
 
+SERVE_QUEUES = "UPDATE workers SET queues = %(queues)s WHERE id = %(id)s"
+
+
+async def serve_queues(conn: Conn, *, process_id: UUID, queues: Sequence[str]) -> None:
+    """A worker that serves every queue has learned of others."""
+    await conn.execute(SERVE_QUEUES, {"id": process_id, "queues": list(queues)})
+
+
 STOP_WORKER = "UPDATE workers SET state = 'stopped', running = 0 WHERE id = %(id)s AND state IN ('active', 'draining')"
 
 

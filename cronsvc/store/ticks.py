@@ -153,7 +153,7 @@ def _due_job(row: dict[str, Any]) -> DueJob:
 
 UNFINISHED = """
 SELECT DISTINCT job_id FROM job_executions
- WHERE status IN ('QUEUED', 'RUNNING') AND job_id = ANY (%(job_ids)s::bigint[])
+ WHERE (status = 'QUEUED' OR status = 'RUNNING') AND job_id = ANY (%(job_ids)s::bigint[])
 """
 
 

@@ -110,8 +110,8 @@ def test_a_killed_server_comes_back_under_the_same_address(data_dir: Path) -> No
         for server in servers_of(data_dir):
             server.kill()
         up.wait_for(lambda: get(f"{url}/ready") == 503)
+        up.wait_for(lambda: sum("server_restarted" in line for line in up.err) == 2)
         up.wait_for(lambda: get(f"{url}/ready") == 200)
-        assert sum("server_restarted" in line for line in up.err) == 2, up.told()
         assert up.stop() == 0, up.told()
 
 
@@ -173,7 +173,7 @@ def test_loopback_may_be_allowed_for_development(data_dir: Path) -> None:
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert answer.status == 201
-        triggered = cronsvc("--env-file", str(data_dir / "env"), "trigger", "ping", CRONSVC_EGRESS_ALLOW="127.0.0.0/8")
+        triggered = cronsvc("--env-file", str(data_dir / "env"), "trigger", "ping")
         assert triggered.returncode == 0, triggered.stderr
         database_url = str(dotenv_values(data_dir / "env")["DATABASE_URL"])
 
