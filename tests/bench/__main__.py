@@ -1,4 +1,4 @@
-"""`python -m tests.bench [fires] [executions] [lateness] [--rounds N]`: medians, and ratios to the plain way."""
+"""`python -m tests.bench [fires|executions|lateness|fleet …] [--rounds N]`: medians, and ratios to the plain way."""
 
 import argparse
 import asyncio
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from tests.bench import executions, fires, lateness
+from tests.bench import executions, fires, fleet_lateness, lateness
 from tests.bench.ground import Ground, ground, median
 
 Measure = Callable[[], Awaitable[float]]
@@ -36,12 +36,15 @@ async def run(chosen: list[str], rounds: int, at: Ground) -> None:
         late = [await lateness.ours(at) for _ in range(rounds)]
         p50, p99 = (median([each[side] for each in late]) for side in (0, 1))
         print(f"{'lateness at 100 fires/s':<28} p50 {p50:.1f} ms   p99 {p99:.1f} ms", flush=True)
+    if "fleet" in chosen:
+        p50, p99 = fleet_lateness.ours()
+        print(f"{'lateness, 2 + 2 processes':<28} p50 {p50:.1f} ms   p99 {p99:.1f} ms", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    names = ["fires", "executions", "lateness"]
-    parser.add_argument("measures", nargs="*", metavar="fires|executions|lateness", default=names)
+    names = ["fires", "executions", "lateness", "fleet"]
+    parser.add_argument("measures", nargs="*", metavar="fires|executions|lateness|fleet", default=names)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     if unknown := set(arguments.measures) - set(names):
