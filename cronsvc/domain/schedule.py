@@ -8,8 +8,8 @@ croniter is here as a second opinion and never as the clock: when a schedule is 
 must equal ours wherever it is known to be right (reference/cron.md lists where it is not).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -80,6 +80,31 @@ def validate(schedule: Schedule, *, now: datetime) -> None:
         raise ScheduleError(
             "cronExpression", f"never fires in {schedule.timezone}: clock changes always skip the times it names"
         )
+
+
+# What a faulty field is replaced by while the others are looked at.
+_NEUTRAL: Mapping[str, Mapping[str, str | None]] = {
+    "timezone": {"timezone": "UTC"},
+    "startAt": {"start_at": None},
+    "endAt": {"end_at": None},
+}
+
+
+def faults(schedule: Schedule, *, now: datetime) -> list[ScheduleError]:
+    """Return what is wrong with each field, as far as they can be told apart; empty when `validate` accepts."""
+    found: list[ScheduleError] = []
+    while True:
+        try:
+            validate(schedule, now=now)
+        except ScheduleError as error:
+            found.append(error)
+            neutral = _NEUTRAL.get(error.field)
+            replaced = schedule if neutral is None else replace(schedule, **neutral)  # type: ignore[arg-type]
+            if replaced == schedule:
+                return found
+            schedule = replaced
+        else:
+            return found
 
 
 def _validate_instants(schedule: Schedule) -> None:

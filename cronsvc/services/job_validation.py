@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cronsvc.domain.job import Job, JobDefinition, merge_params
-from cronsvc.domain.schedule import Schedule, ScheduleError, validate
+from cronsvc.domain.schedule import Schedule, ScheduleError, faults
 from cronsvc.errors import FieldError, InvalidInput
 from cronsvc.executors.base import Executor
 from cronsvc.services.preview import anchored, resolved
@@ -110,9 +110,10 @@ def _checked_schedule(
         schedule = anchored(schedule, now) if stored is None else _anchored_like(stored, schedule, now)
         if schedule == stored:
             return schedule, []  # it was good when it was new; that its end has passed must not lock the other fields
-        validate(schedule, now=now)
     except ScheduleError as error:
         return schedule, [FieldError(error.field, error.reason)]
+    if bad := faults(schedule, now=now):
+        return schedule, [FieldError(error.field, error.reason) for error in bad]
     if schedule.run_at is not None and schedule.run_at <= now:
         return schedule, [FieldError("runAt", f"lies in the past; it is {now:%Y-%m-%dT%H:%M:%SZ}")]
     return schedule, []

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from cronsvc.domain.schedule import Schedule, ScheduleError, describe, next_fire, resolve_hash, validate
-from cronsvc.errors import InvalidInput
+from cronsvc.domain.schedule import Schedule, ScheduleError, describe, faults, next_fire, resolve_hash
+from cronsvc.errors import FieldError, InvalidInput
 
 MAX_COUNT = 1000
 
@@ -28,10 +28,11 @@ def preview(schedule: Schedule, *, after: datetime, count: int, hash_key: str = 
         raise InvalidInput.of("after", "has no UTC offset; write for example 2026-01-31T09:00:00Z")
     try:
         plain = anchored(resolved(schedule, hash_key), after)
-        validate(plain, now=after)
-        return Preview(tuple(instants(plain, after, count)), describe(plain))
     except ScheduleError as error:
         raise InvalidInput.of(error.field, error.reason) from None
+    if bad := faults(plain, now=after):
+        raise InvalidInput([FieldError(error.field, error.reason) for error in bad])
+    return Preview(tuple(instants(plain, after, count)), describe(plain))
 
 
 def check_count(count: int) -> None:

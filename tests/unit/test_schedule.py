@@ -25,6 +25,7 @@ from cronsvc.domain.schedule import (
     ScheduleError,
     check_with_croniter,
     describe,
+    faults,
     fires_between,
     jitter,
     last_fire,
@@ -456,3 +457,12 @@ def test_tables_are_in_order() -> None:
     assert table.next_wall(datetime(2026, 1, 1)) == datetime(2026, 1, 1, 2, 1, 10)
     assert len(table.days_by_shape) == 28
     assert date(2026, 1, 31).day in table.days_by_shape[cron._shape(2026, 1)]
+
+
+def test_one_fault_does_not_hide_another() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    naive = datetime(2026, 2, 1)
+    bad = Schedule(cron_expression="61 * * * *", timezone="Mars/Olympus", start_at=naive, end_at=naive)
+    assert [error.field for error in faults(bad, now=now)] == ["timezone", "startAt", "endAt", "cronExpression"]
+    assert faults(Schedule(cron_expression="* * * * *"), now=now) == []
+    assert [error.field for error in faults(Schedule(), now=now)] == ["cronExpression"]
