@@ -57,5 +57,9 @@ class Unavailable(CronsvcError):
     """Postgres or Redis cannot be reached right now; trying again later is right."""
 
 
+class Unstorable(CronsvcError):
+    """Postgres refuses a value as such (a NUL in text, a number out of range); trying again would not help."""
+
+
 class ConfigError(CronsvcError):
     """The environment names something that cronsvc cannot start with."""

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ from cronsvc.domain.execution import Claimed, ErrorDetail, Finish, Outcome, Stat
 from cronsvc.domain.finish import after_loss, after_outcome, after_release, hand_back
 from cronsvc.domain.job import JobDefinition, merge_params
 from cronsvc.domain.retry import Backoff
-from cronsvc.errors import InvalidInput, Unavailable
+from cronsvc.errors import InvalidInput, Unavailable, Unstorable
 from cronsvc.executors.base import Executor, RunContext
 from cronsvc.executors.outcomes import refused
 from cronsvc.services.batching import MicroBatch
@@ -197,12 +197,31 @@ class Runner:
         return [claimed.pop(ticket.execution_id, None) for ticket in tickets]
 
     async def _finish(self, finishes: Sequence[Finish]) -> Sequence[bool]:
+        """Write a batch; an end that Postgres will not have is written without what it brought, and alone."""
+        try:
+            return await self._finish_all(finishes)
+        except Unstorable as error:
+            if len(finishes) > 1:
+                return [(await self._finish([finish]))[0] for finish in finishes]
+            if finishes[0].result is None and finishes[0].excerpt is None:
+                raise
+            _log.error("the result of execution %s cannot be stored: %s", finishes[0].execution_id, error)
+            return await self._finish_all([_bare(finishes[0])])
+
+    async def _finish_all(self, finishes: Sequence[Finish]) -> Sequence[bool]:
         near = any(f.retry_seconds is not None and f.retry_seconds < _NEAR_SECONDS for f in finishes)
         async with self._db.statements() as conn:
             written = await running.finish(conn, finishes)
             if near:
                 await running.wake_schedulers(conn)
         return [finish.execution_id in written for finish in finishes]
+
+
+def _bare(finish: Finish) -> Finish:
+    """The same end without the target's words; a success stays one and says what became of its result."""
+    note = None if finish.result is None else {"unstorable": "the result holds what Postgres cannot store"}
+    error = None if finish.error is None else ErrorDetail(finish.error.type, "its message cannot be stored")
+    return replace(finish, result=note, excerpt=None, error=error)
 
 
 async def _execute(executor: Executor, claimed: Claimed, definition: JobDefinition) -> Outcome:

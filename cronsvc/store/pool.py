@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from cronsvc.errors import Unavailable
+from cronsvc.errors import Unavailable, Unstorable
 
 Conn = AsyncConnection[TupleRow]
 
@@ -89,6 +89,8 @@ class Database:
                 yield conn
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed, TooManyRequests) as error:
             raise Unavailable(f"Postgres: {first_line(error)}") from error
+        except (psycopg.DataError, UnicodeEncodeError) as error:
+            raise Unstorable(f"Postgres: {first_line(error)}") from error
 
     @asynccontextmanager
     async def transaction(self, *, actor: str | None = None, source: str | None = None) -> AsyncIterator[Conn]:

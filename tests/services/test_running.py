@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from cronsvc.domain.execution import Outcome, Status, Ticket
+from cronsvc.domain.execution import ErrorDetail, Outcome, Status, Ticket
 from cronsvc.domain.finish import after_outcome
 from cronsvc.domain.retry import Backoff
-from cronsvc.executors.base import Executor
+from cronsvc.executors.base import Executor, RunContext
 from cronsvc.services.running import Lease, Runner, rescue
 from cronsvc.store import presence, running
 from cronsvc.store.pool import Database
@@ -271,3 +271,28 @@ async def test_a_batch_of_finishes_writes_what_is_its_own_and_nothing_else(db: D
         assert await running.finish(conn, finishes) == set(claimed) - {stolen}
     assert await state(db, tickets[2]) == ("RUNNING", None, 1, 9)
     assert (await state(db, tickets[3]))[0] == Status.SUCCESS
+
+
+async def test_a_result_that_postgres_refuses_spoils_neither_its_row_nor_its_neighbours(db: Database) -> None:
+    """A NUL from a job type of somebody's own: the batch it shares is written, and so is its own end."""
+    tickets = [await waiting(db) for _ in range(5)]
+    poisoned = tickets[2].execution_id
+
+    def answer(context: RunContext) -> Outcome:
+        return Outcome(result={"text": "a\0b" if context.execution_id == poisoned else "fine"})
+
+    sharing = await runner(db, Scripted(answer))
+    await asyncio.gather(*(sharing.handle(ticket) for ticket in tickets))
+    assert await sharing.flush(20)
+    rows = await fetch(db, "SELECT status, result ->> 'text', result ? 'unstorable' FROM job_executions ORDER BY id")
+    fine, spoilt = ("SUCCESS", "fine", False), ("SUCCESS", None, True)
+    assert rows == [fine, fine, spoilt, fine, fine]
+
+
+async def test_an_error_that_postgres_refuses_still_ends_its_attempt(db: Database) -> None:
+    def answer(_context: RunContext) -> Outcome:
+        return Outcome(error=ErrorDetail("http_status", "\ud800"), excerpt="\ud800", retryable=False)
+
+    ticket = await waiting(db)
+    await attempt(await runner(db, Scripted(answer)), ticket)
+    assert await state(db, ticket) == ("FAILED", "error", 1, 1)
