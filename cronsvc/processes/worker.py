@@ -19,7 +19,8 @@ from cronsvc.errors import CronsvcError, Unavailable
 from cronsvc.executors.base import Executor, ExecutorSettings
 from cronsvc.executors.registry import load_executors
 from cronsvc.queue import Broker, TicketWorker
-from cronsvc.services.running import Lease, Runner
+from cronsvc.services.lease import Lease
+from cronsvc.services.running import Runner
 from cronsvc.store import presence, queues
 from cronsvc.store.pool import Database
 from cronsvc.tasks import cancelled

@@ -1,14 +1,14 @@
 """T3, T4 and T5 of a firing, in one worker process: claim, run, finish, and rescue what a dead worker held.
 
 `handle(ticket)` is the pipe: claim → definition → executor under its timeout → decide → finish. Claims and finishes are
-micro-batched over everything the process runs. The lease belongs to the process: `Lease` renews it, and when it cannot,
-what runs here is stopped before anybody else may start it.
+micro-batched over everything the process runs. The lease belongs to the process: `lease.Lease` renews it, and when it
+cannot, what runs here is stopped before anybody else may start it.
 """
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -98,6 +98,7 @@ class Runner:
         self._room = asyncio.Semaphore(MOST_UNWRITTEN)
         self._runs: dict[int, _Run] = {}
         self._lapsed: set[int] = set()
+        self._mine: set[tuple[int, int]] = set()  # (execution id, claim_no) from its claim to its written end
 
     @property
     def running(self) -> int:
@@ -119,16 +120,38 @@ class Runner:
             return
         if claimed is None:
             return
-        finish = await self._attempt(claimed)
-        if finish is not None:
-            await self._room.acquire()
-            write = asyncio.get_running_loop().create_task(self._write(finish))
-            self._writes.add(write)
-            write.add_done_callback(self._written)
+        key = (claimed.execution_id, claimed.claim_no)
+        try:
+            finish = await self._attempt(claimed)
+        except BaseException:
+            self._mine.discard(key)
+            raise
+        if finish is None:
+            self._mine.discard(key)
+            return
+        await self._room.acquire()
+        write = asyncio.get_running_loop().create_task(self._write(finish))
+        self._writes.add(write)
+        write.add_done_callback(self._written)
+        write.add_done_callback(lambda _: self._mine.discard(key))
 
     def _written(self, write: "asyncio.Task[None]") -> None:
         self._writes.discard(write)
         self._room.release()
+
+    async def return_strays(self, *, age: timedelta, batch: int = 500) -> int:
+        """Hand back what the rows say runs here and does not; returns how many.
+
+        A claim that was committed and whose answer was lost leaves such rows: nothing of them was begun. `age` must be
+        longer than a claim can take.
+        """
+        async with self._db.statements() as conn:
+            held = await running.running_since(conn, worker_id=self.worker_id, age=age, batch=batch)
+        strays = [claimed for claimed in held if (claimed.execution_id, claimed.claim_no) not in self._mine]
+        if strays:
+            _log.warning("%s executions were claimed here and never begun; handed back", len(strays))
+            await asyncio.gather(*(self._finishes.submit(hand_back(claimed, seconds=0.0)) for claimed in strays))
+        return len(strays)
 
     async def flush(self, seconds: float) -> bool:
         """Wait until every end is written; False when Postgres did not take them all in that time."""
@@ -193,6 +216,7 @@ class Runner:
     async def _claim(self, tickets: Sequence[Ticket]) -> Sequence[Claimed | None]:
         async with self._db.statements() as conn:
             claimed = await running.claim(conn, tickets, worker_id=self.worker_id)
+        self._mine |= {(each.execution_id, each.claim_no) for each in claimed.values()}
         # A ticket that was delivered twice must reach one caller only.
         return [claimed.pop(ticket.execution_id, None) for ticket in tickets]
 
@@ -280,52 +304,3 @@ async def rescue(db: Database, *, grace: timedelta, batch: int = 500) -> int:
         rescued += len(written)
         if not written:
             return rescued
-
-
-class Lease:
-    """Keeps a worker process's lease alive and tells the runner when it is gone."""
-
-    def __init__(
-        self,
-        db: Database,
-        runner: Runner,
-        *,
-        lease: timedelta,
-        beat: timedelta,
-        draining: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self._db = db
-        self._runner = runner
-        self._lease = lease
-        self._beat = beat
-        self._draining = draining
-        self._valid_until = asyncio.get_running_loop().time() + lease.total_seconds()
-
-    async def keep(self) -> None:
-        """Renew until the lease is lost for good; returns then. The process must take a new identity to go on.
-
-        The lease is counted from before each beat was sent, on the monotonic clock: always earlier than the database's.
-        """
-        loop = asyncio.get_running_loop()
-        while not cancelled():
-            sent = loop.time()
-            try:
-                async with asyncio.timeout(self._lease.total_seconds() / 2):
-                    async with self._db.statements() as conn:
-                        alive = await presence.beat(
-                            conn,
-                            process_id=self._runner.worker_id,
-                            lease=self._lease,
-                            running=self._runner.running,
-                            draining=self._draining(),
-                        )
-            except (Unavailable, TimeoutError) as error:
-                _log.warning("heartbeat failed: %s", str(error) or "no answer in time")
-            else:
-                if not alive:
-                    _log.error("this worker was declared lost; %s attempts stopped", self._runner.lapse())
-                    return
-                self._valid_until = sent + self._lease.total_seconds()
-            if loop.time() >= self._valid_until and (stopped := self._runner.lapse()):
-                _log.error("the lease ran out while Postgres was away; %s attempts stopped", stopped)
-            await asyncio.sleep(self._beat.total_seconds())

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -137,6 +138,21 @@ WAKE = "SELECT pg_notify('cronsvc_wake', '')"
 async def wake_schedulers(conn: Conn) -> None:
     """Tell sleeping schedulers to look again; a hint, losing it costs one poll."""
     await conn.execute(WAKE)
+
+
+RUNNING_SINCE = """
+SELECT e.id, e.job_id, e.scheduled_time, e.trigger, e.revision, e.attempt, e.max_attempts, e.claim_no, e.ready_at,
+       e.start_time, e.params
+  FROM job_executions e
+ WHERE e.worker_id = %(worker_id)s AND e.status = 'RUNNING' AND e.start_time < clock_timestamp() - %(age)s::interval
+ ORDER BY e.job_id, e.scheduled_time LIMIT %(batch)s
+"""
+
+
+async def running_since(conn: Conn, *, worker_id: UUID, age: timedelta, batch: int) -> list[Claimed]:
+    """What the rows say this worker runs, of that age and older."""
+    rows = await (await conn.execute(RUNNING_SINCE, {"worker_id": worker_id, "age": age, "batch": batch})).fetchall()
+    return [_claimed(row) for row in rows]
 
 
 ABANDONED = """

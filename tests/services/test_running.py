@@ -12,7 +12,8 @@ from cronsvc.domain.execution import ErrorDetail, Outcome, Status, Ticket
 from cronsvc.domain.finish import after_outcome
 from cronsvc.domain.retry import Backoff
 from cronsvc.executors.base import Executor, RunContext
-from cronsvc.services.running import Lease, Runner, rescue
+from cronsvc.services.lease import Lease
+from cronsvc.services.running import Runner, rescue
 from cronsvc.store import presence, running
 from cronsvc.store.pool import Database
 from tests.support.job_types import Held, Scripted, failing
@@ -296,3 +297,21 @@ async def test_an_error_that_postgres_refuses_still_ends_its_attempt(db: Databas
     ticket = await waiting(db)
     await attempt(await runner(db, Scripted(answer)), ticket)
     assert await state(db, ticket) == ("FAILED", "error", 1, 1)
+
+
+async def test_a_claim_whose_answer_was_lost_is_handed_back(db: Database) -> None:
+    """The wire broke after the commit: the row says RUNNING, and the living worker it names knows nothing of it."""
+    lost, running_here, executor = await waiting(db), await waiting(db), Held()
+    living = await runner(db, executor)
+    async with db.statements() as conn:
+        await running.claim(conn, [lost], worker_id=living.worker_id)
+    task = asyncio.create_task(attempt(living, running_here))
+    await executor.started.wait()
+    assert await living.return_strays(age=timedelta(hours=1)) == 0  # its answer may still be on the way
+    assert await living.return_strays(age=timedelta(0)) == 1
+    assert await state(db, lost) == ("QUEUED", None, 0, 1)
+    assert await state(db, running_here) == ("RUNNING", None, 1, 1)
+    executor.release.set()
+    await task
+    assert await state(db, running_here) == ("SUCCESS", None, 1, 1)
+    assert await living.return_strays(age=timedelta(0)) == 0

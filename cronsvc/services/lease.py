@@ -1,0 +1,73 @@
+"""The right of one worker process to run what it claimed, kept alive by its heartbeat."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+from cronsvc.errors import CronsvcError, Unavailable
+from cronsvc.services.running import Runner
+from cronsvc.store import presence
+from cronsvc.store.pool import Database
+from cronsvc.tasks import cancelled
+
+_log = logging.getLogger("cronsvc.running")
+
+# Longer than a claim can be under way: statements end after ten seconds, connecting after three.
+STRAY_AGE = timedelta(seconds=20)
+
+
+class Lease:
+    """Keeps a worker process's lease alive and tells the runner when it is gone."""
+
+    def __init__(
+        self,
+        db: Database,
+        runner: Runner,
+        *,
+        lease: timedelta,
+        beat: timedelta,
+        draining: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._db = db
+        self._runner = runner
+        self._lease = lease
+        self._beat = beat
+        self._draining = draining
+        self._valid_until = asyncio.get_running_loop().time() + lease.total_seconds()
+
+    async def keep(self) -> None:
+        """Renew until the lease is lost for good; returns then. The process must take a new identity to go on.
+
+        The lease is counted from before each beat was sent, on the monotonic clock: always earlier than the database's.
+        """
+        loop = asyncio.get_running_loop()
+        while not cancelled():
+            sent = loop.time()
+            try:
+                async with asyncio.timeout(self._lease.total_seconds() / 2):
+                    async with self._db.statements() as conn:
+                        alive = await presence.beat(
+                            conn,
+                            process_id=self._runner.worker_id,
+                            lease=self._lease,
+                            running=self._runner.running,
+                            draining=self._draining(),
+                        )
+            except (Unavailable, TimeoutError) as error:
+                _log.warning("heartbeat failed: %s", str(error) or "no answer in time")
+            else:
+                if not alive:
+                    _log.error("this worker was declared lost; %s attempts stopped", self._runner.lapse())
+                    return
+                self._valid_until = sent + self._lease.total_seconds()
+                await self._return_strays()
+            if loop.time() >= self._valid_until and (stopped := self._runner.lapse()):
+                _log.error("the lease ran out while Postgres was away; %s attempts stopped", stopped)
+            await asyncio.sleep(self._beat.total_seconds())
+
+    async def _return_strays(self) -> None:
+        try:
+            await self._runner.return_strays(age=STRAY_AGE)
+        except CronsvcError as error:
+            _log.warning("cannot look for executions that were claimed and never begun: %s", error)
