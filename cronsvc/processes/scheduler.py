@@ -148,10 +148,14 @@ class _Loop:
                 await presence.beat_scheduler(conn, process_id=self._id, name=name, version=__version__)
 
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_every(RESCUE_SECONDS, lambda: rescue(self._db, grace=grace)))
+            tasks.create_task(_every(RESCUE_SECONDS, lambda: self._rescue(grace)))
             tasks.create_task(_every(EPOCH_SECONDS, self._watch_redis))
             tasks.create_task(_every(BEAT_SECONDS, beat))
             tasks.create_task(_every(UPKEEP_SECONDS, self._upkeep))
+
+    async def _rescue(self, grace: timedelta) -> None:
+        if await rescue(self._db, grace=grace):
+            self._doorbell.rung.set()  # what was lost runs again
 
     async def _watch_redis(self) -> None:
         if await self._dispatcher.watch_epoch():

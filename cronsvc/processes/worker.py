@@ -89,6 +89,7 @@ class _Worker:
             broker, queues=self._queues, concurrency=settings.worker_concurrency, handle=self._runner.handle
         )
         self._draining = False
+        self._retired: uuid.UUID | None = None
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None) -> None:
         living = asyncio.create_task(self._live(stop, ready), name="lease")
@@ -101,6 +102,7 @@ class _Worker:
         finally:
             # Also on the way out of an error or a cancellation: nothing of this worker may outlive its pools.
             await self._tickets.stop(0)
+            await self._runner.flush(FLUSH_SECONDS)
             await _ended(following, living)
             with suppress(Unavailable):
                 async with self._db.statements() as conn:
@@ -138,7 +140,7 @@ class _Worker:
                     working.result()
                     raise RuntimeError("the ticket loop ended by itself")
                 await keeping
-                self._runner.worker_id = uuid.uuid4()
+                self._retired, self._runner.worker_id = self._runner.worker_id, uuid.uuid4()
         finally:
             if working is not None:
                 working.cancel()
@@ -160,6 +162,8 @@ class _Worker:
         while not cancelled():
             try:
                 async with self._db.statements() as conn:
+                    if self._retired is not None:  # what it held is for the rescuers to decide
+                        await presence.stop_worker(conn, process_id=self._retired)
                     await presence.register_worker(
                         conn,
                         process_id=self._runner.worker_id,

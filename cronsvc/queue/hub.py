@@ -89,13 +89,9 @@ class Hub(Queue):
             loop_task.cancel()  # Redis hangs; what the command would have taken is pushed again later
             await asyncio.wait({loop_task}, timeout=LEAVE_SECONDS)
 
-    async def quiet(self, seconds: float) -> bool:
-        """Wait until no slot holds a ticket; False when that took longer."""
-        try:
-            await asyncio.wait_for(self._quiet.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
+    async def quiet_at_last(self) -> None:
+        """Wait until no slot holds a ticket."""
+        await self._quiet.wait()
 
     def release(self) -> None:
         """Let idle slots return empty-handed, for ever."""

@@ -46,6 +46,8 @@ class TicketWorker:
         self._handling: set[asyncio.Task[Any]] = set()
         self._cancelling = False
         self._ended = asyncio.Event()
+        self._hurried = asyncio.Event()
+        self._deadline = 0.0
         self._ending: asyncio.Task[bool] | None = None
         self._slots_task: asyncio.Task[None] | None = None
         self._hub = Hub(broker, queues)
@@ -79,10 +81,15 @@ class TicketWorker:
         """Give running handlers this long, then cancel them; False when one had to be cancelled.
 
         Returns within grace_seconds + 5 s even if a handler ignores its cancellation and Redis hangs. Calling it again
-        waits for the first call.
+        with less grace hurries the first call; both wait for its end.
         """
+        deadline = asyncio.get_running_loop().time() + grace_seconds
         if self._ending is None:
-            self._ending = asyncio.create_task(self._end(grace_seconds), name="cronsvc ticket stop")
+            self._deadline = deadline
+            self._ending = asyncio.create_task(self._end(), name="cronsvc ticket stop")
+        elif deadline < self._deadline:
+            self._deadline = deadline
+            self._hurried.set()
         return await asyncio.shield(self._ending)
 
     def set_queues(self, queues: Sequence[str]) -> None:
@@ -93,11 +100,9 @@ class TicketWorker:
         """Fetch nothing from exactly these queues until told otherwise; tickets in slots go on."""
         self._hub.set_paused(queues)
 
-    async def _end(self, grace_seconds: float) -> bool:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace_seconds
+    async def _end(self) -> bool:
         await self._hub.leave()
-        clean = await self._hub.quiet(max(0.0, deadline - loop.time()))
+        clean = await self._quiet_in_time()
         if not clean:
             await self._cancel_handlers()
         self._hub.release()
@@ -108,6 +113,22 @@ class TicketWorker:
             await asyncio.wait({self._slots_task}, timeout=SLOTS_SECONDS)
         self._ended.set()
         return clean
+
+    async def _quiet_in_time(self) -> bool:
+        """Wait for the running handlers until the deadline, which may come nearer meanwhile."""
+        quiet = asyncio.create_task(self._hub.quiet_at_last())
+        try:
+            while not quiet.done():
+                left = self._deadline - asyncio.get_running_loop().time()
+                if left <= 0:
+                    return False
+                hurried = asyncio.create_task(self._hurried.wait())
+                await asyncio.wait({quiet, hurried}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                hurried.cancel()
+                self._hurried.clear()
+            return True
+        finally:
+            quiet.cancel()
 
     async def _cancel_handlers(self) -> None:
         self._cancelling = True

@@ -50,9 +50,9 @@ class Dispatcher:
 
         One replica at a time, and never while Redis is away: a push that cannot arrive would only move the date.
         """
-        await self.watch_epoch()
         if self._down:
-            return 0
+            return 0  # `watch_epoch` looks after it; asking here as well would hold up the ticks
+        await self.watch_epoch()
         taken = 0
         while True:
             async with self._db.transaction() as conn:

@@ -37,15 +37,19 @@ class Lease:
         self._valid_until = asyncio.get_running_loop().time() + lease.total_seconds()
 
     async def keep(self) -> None:
-        """Renew until the lease is lost for good; returns then. The process must take a new identity to go on.
+        """Renew until the lease is lost for good; returns then, with everything that ran stopped.
 
-        The lease is counted from before each beat was sent, on the monotonic clock: always earlier than the database's.
+        The process must take a new identity to go on, and leave what the old one held to the rescuers. The lease is
+        counted from before each beat was sent, on the monotonic clock: it always ends here before it ends in Postgres.
         """
         loop = asyncio.get_running_loop()
         while not cancelled():
             sent = loop.time()
+            if sent >= self._valid_until:
+                _log.error("the lease ran out while Postgres was away; %s attempts stopped", self._runner.lapse())
+                return
             try:
-                async with asyncio.timeout(self._lease.total_seconds() / 2):
+                async with asyncio.timeout(min(self._lease.total_seconds() / 2, self._valid_until - sent)):
                     async with self._db.statements() as conn:
                         alive = await presence.beat(
                             conn,
@@ -62,12 +66,11 @@ class Lease:
                     return
                 self._valid_until = sent + self._lease.total_seconds()
                 await self._return_strays()
-            if loop.time() >= self._valid_until and (stopped := self._runner.lapse()):
-                _log.error("the lease ran out while Postgres was away; %s attempts stopped", stopped)
-            await asyncio.sleep(self._beat.total_seconds())
+            await asyncio.sleep(max(0.0, min(self._beat.total_seconds(), self._valid_until - loop.time())))
 
     async def _return_strays(self) -> None:
         try:
-            await self._runner.return_strays(age=STRAY_AGE)
-        except CronsvcError as error:
-            _log.warning("cannot look for executions that were claimed and never begun: %s", error)
+            async with asyncio.timeout(self._beat.total_seconds()):
+                await self._runner.return_strays(age=STRAY_AGE)
+        except (CronsvcError, TimeoutError) as error:
+            _log.warning("cannot look for executions that nobody here runs: %s", str(error) or "no answer in time")

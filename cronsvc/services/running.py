@@ -18,7 +18,7 @@ from cronsvc.domain.execution import Claimed, ErrorDetail, Finish, Outcome, Stat
 from cronsvc.domain.finish import after_loss, after_outcome, after_release, hand_back
 from cronsvc.domain.job import JobDefinition, merge_params
 from cronsvc.domain.retry import Backoff
-from cronsvc.errors import InvalidInput, Unavailable, Unstorable
+from cronsvc.errors import InvalidInput, Unavailable
 from cronsvc.executors.base import Executor, RunContext
 from cronsvc.executors.outcomes import refused
 from cronsvc.services.batching import MicroBatch
@@ -35,8 +35,15 @@ _UNKNOWN_TYPE_SECONDS = 5.0
 # Ends of attempts that wait to be written: beyond this, slots wait with them.
 MOST_UNWRITTEN = 500
 
+# No backoff or Retry-After is longer, whatever was reported.
+LONGEST_RETRY_SECONDS = 7 * 86_400.0
+
 # A retry nearer than this is announced to the schedulers, whose poll might come later.
 _NEAR_SECONDS = 5.0
+
+
+Key = tuple[int, int]
+"""An attempt: execution id and claim_no."""
 
 
 class Definitions:
@@ -93,12 +100,13 @@ class Runner:
         self._definitions = Definitions(db)
         # Two lanes each: while one statement waits for its commit, the next batch is on its way.
         self._claims: MicroBatch[Ticket, Claimed | None] = MicroBatch(self._claim, lanes=1)
-        self._finishes: MicroBatch[Finish, bool] = MicroBatch(self._finish, lanes=2)
+        self._finishes: MicroBatch[Finish, bool | None] = MicroBatch(self._finish, lanes=2)
         self._writes: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(MOST_UNWRITTEN)
-        self._runs: dict[int, _Run] = {}
-        self._lapsed: set[int] = set()
-        self._mine: set[tuple[int, int]] = set()  # (execution id, claim_no) from its claim to its written end
+        # By (execution id, claim_no): an old attempt that is slow to stop is not the newer one of the same execution.
+        self._runs: dict[Key, _Run] = {}
+        self._lapsed: set[Key] = set()
+        self._in_hand: set[Key] = set()  # from the claim until this process lets go of it
+        self._begun: set[Key] = set()  # from the executor's start until the end is written or refused
 
     @property
     def running(self) -> int:
@@ -114,43 +122,54 @@ class Runner:
         A cancellation is the drain: what had begun is released, what had not is handed back without cost.
         """
         try:
-            claimed = await self._claims.submit(ticket)
+            claimed = await self._claimed(ticket)
         except Unavailable as error:
             _log.warning("cannot claim, the ticket is dropped and will come again: %s", error)
             return
         if claimed is None:
             return
-        key = (claimed.execution_id, claimed.claim_no)
+        finish: Finish | None = None
         try:
             finish = await self._attempt(claimed)
-        except BaseException:
-            self._mine.discard(key)
-            raise
-        if finish is None:
-            self._mine.discard(key)
-            return
-        await self._room.acquire()
+        finally:
+            if finish is None:
+                self._in_hand.discard(_key(claimed))
+            else:
+                self._write_later(finish)
+        while len(self._writes) > MOST_UNWRITTEN:
+            await asyncio.wait(self._writes, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _claimed(self, ticket: Ticket) -> Claimed | None:
+        claiming = self._claims.submit(ticket)
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            # The drain: the claim is on its way and cannot be called back, so what it brings is handed back.
+            if (claimed := await claiming) is not None:
+                self._write_later(hand_back(claimed, seconds=0.0))
+            return None
+
+    def _write_later(self, finish: Finish) -> None:
+        key = (finish.execution_id, finish.claim_no)
         write = asyncio.get_running_loop().create_task(self._write(finish))
         self._writes.add(write)
-        write.add_done_callback(self._written)
-        write.add_done_callback(lambda _: self._mine.discard(key))
-
-    def _written(self, write: "asyncio.Task[None]") -> None:
-        self._writes.discard(write)
-        self._room.release()
+        write.add_done_callback(self._writes.discard)
+        write.add_done_callback(lambda _: self._in_hand.discard(key))
 
     async def return_strays(self, *, age: timedelta, batch: int = 500) -> int:
-        """Hand back what the rows say runs here and does not; returns how many.
+        """Decide what the rows say runs here and this process has let go of; returns how many.
 
-        A claim that was committed and whose answer was lost leaves such rows: nothing of them was begun. `age` must be
-        longer than a claim can take.
+        A claim that was committed and whose answer was lost was never begun and is handed back without cost; `age` must
+        be longer than a claim can take. What had begun and whose end could not be written counts as lost.
         """
         async with self._db.statements() as conn:
             held = await running.running_since(conn, worker_id=self.worker_id, age=age, batch=batch)
-        strays = [claimed for claimed in held if (claimed.execution_id, claimed.claim_no) not in self._mine]
-        if strays:
-            _log.warning("%s executions were claimed here and never begun; handed back", len(strays))
-            await asyncio.gather(*(self._finishes.submit(hand_back(claimed, seconds=0.0)) for claimed in strays))
+        strays = [claimed for claimed in held if _key(claimed) not in self._in_hand]
+        for claimed in strays:
+            begun = _key(claimed) in self._begun
+            _log.warning("execution %s is RUNNING here by its row only: %s", *_stray_words(claimed, begun=begun))
+            await self._finishes.submit(after_loss(claimed) if begun else hand_back(claimed, seconds=0.0))
+            self._begun.discard(_key(claimed))
         return len(strays)
 
     async def flush(self, seconds: float) -> bool:
@@ -173,17 +192,19 @@ class Runner:
         if executor is None:
             _log.warning("no executor for job type %r here; handed back", definition.task_payload.type)
             return hand_back(claimed, seconds=_UNKNOWN_TYPE_SECONDS)
+        key = _key(claimed)
+        self._begun.add(key)
         task = asyncio.get_running_loop().create_task(_execute(executor, claimed, definition))
-        self._runs[claimed.execution_id] = _Run(claimed, task)
+        self._runs[key] = _Run(claimed, task)
         try:
             outcome = await asyncio.shield(task)
         except asyncio.CancelledError:
-            if claimed.execution_id in self._lapsed:
+            if key in self._lapsed:
                 return None
             return await _stop(task, claimed, definition.backoff)
         finally:
-            self._runs.pop(claimed.execution_id, None)
-            self._lapsed.discard(claimed.execution_id)
+            self._runs.pop(key, None)
+            self._lapsed.discard(key)
         return after_outcome(claimed, outcome, definition.backoff)
 
     async def _write(self, finish: Finish) -> None:
@@ -194,9 +215,12 @@ class Runner:
                 written = await self._finishes.submit(finish)
             except Unavailable as error:
                 _log.warning("cannot write the end of execution %s yet: %s", finish.execution_id, error)
+                written = None
+            if written is None:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 2.0)
                 continue
+            self._begun.discard((finish.execution_id, finish.claim_no))
             if not written:
                 _log.warning(
                     "stale result of execution %s (claim %s) discarded: the row belongs to another claim now",
@@ -207,30 +231,36 @@ class Runner:
 
     def lapse(self) -> int:
         """The lease is gone: stop everything that runs, write nothing of it. Returns how many attempts were stopped."""
-        runs = list(self._runs.values())
-        for run in runs:
-            self._lapsed.add(run.claimed.execution_id)
+        runs = dict(self._runs)
+        for key, run in runs.items():
+            self._lapsed.add(key)
             run.task.cancel()
         return len(runs)
 
     async def _claim(self, tickets: Sequence[Ticket]) -> Sequence[Claimed | None]:
         async with self._db.statements() as conn:
             claimed = await running.claim(conn, tickets, worker_id=self.worker_id)
-        self._mine |= {(each.execution_id, each.claim_no) for each in claimed.values()}
+        self._in_hand |= {_key(each) for each in claimed.values()}
         # A ticket that was delivered twice must reach one caller only.
         return [claimed.pop(ticket.execution_id, None) for ticket in tickets]
 
-    async def _finish(self, finishes: Sequence[Finish]) -> Sequence[bool]:
-        """Write a batch; an end that Postgres will not have is written without what it brought, and alone."""
+    async def _finish(self, finishes: Sequence[Finish]) -> Sequence[bool | None]:
+        """Write a batch: True is written, False fenced, None to be tried again. What one brings spoils no other."""
         try:
             return await self._finish_all(finishes)
-        except Unstorable as error:
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 — a value that JSON or Postgres refuses; the rows must end all the same
             if len(finishes) > 1:
-                return [(await self._finish([finish]))[0] for finish in finishes]
-            if finishes[0].result is None and finishes[0].excerpt is None:
-                raise
-            _log.error("the result of execution %s cannot be stored: %s", finishes[0].execution_id, error)
+                return [await self._finish_alone(finish) for finish in finishes]
+            _log.error("the end of execution %s cannot be stored as it is: %s", finishes[0].execution_id, error)
             return await self._finish_all([_bare(finishes[0])])
+
+    async def _finish_alone(self, finish: Finish) -> bool | None:
+        try:
+            return (await self._finish([finish]))[0]
+        except Unavailable:
+            return None
 
     async def _finish_all(self, finishes: Sequence[Finish]) -> Sequence[bool]:
         near = any(f.retry_seconds is not None and f.retry_seconds < _NEAR_SECONDS for f in finishes)
@@ -242,10 +272,22 @@ class Runner:
 
 
 def _bare(finish: Finish) -> Finish:
-    """The same end without the target's words; a success stays one and says what became of its result."""
-    note = None if finish.result is None else {"unstorable": "the result holds what Postgres cannot store"}
-    error = None if finish.error is None else ErrorDetail(finish.error.type, "its message cannot be stored")
-    return replace(finish, result=note, excerpt=None, error=error)
+    """The same end in our words alone; a success stays one and says what became of its result."""
+    note = None if finish.result is None else {"unstorable": "the result holds what cannot be stored"}
+    error = None if finish.error is None else ErrorDetail("unstorable", "what the attempt reported cannot be stored")
+    seconds = finish.retry_seconds
+    if seconds is not None and not seconds <= LONGEST_RETRY_SECONDS:  # a NaN fails this too
+        seconds = LONGEST_RETRY_SECONDS
+    return replace(finish, result=note, error=error, retry_seconds=seconds, http_status=None, excerpt=None)
+
+
+def _key(claimed: Claimed) -> Key:
+    return claimed.execution_id, claimed.claim_no
+
+
+def _stray_words(claimed: Claimed, *, begun: bool) -> tuple[int, str]:
+    what = "its end could not be written, it counts as lost" if begun else "it was never begun and is handed back"
+    return claimed.execution_id, what
 
 
 async def _execute(executor: Executor, claimed: Claimed, definition: JobDefinition) -> Outcome:
@@ -262,11 +304,13 @@ async def _execute(executor: Executor, claimed: Claimed, definition: JobDefiniti
     )
     try:
         config = executor.parse(merge_params(definition.task_payload.config, claimed.params))
+        async with asyncio.timeout(context.timeout_seconds + 1.0):  # the executor's own deadline comes first
+            outcome = await executor.run(config, context)
+            if not isinstance(outcome, Outcome):
+                raise TypeError(f"run returned {type(outcome).__name__}, not an Outcome")
+            return outcome
     except InvalidInput as error:
         return refused(error)
-    try:
-        async with asyncio.timeout(context.timeout_seconds + 1.0):  # the executor's own deadline comes first
-            return await executor.run(config, context)
     except TimeoutError:
         return Outcome(error=ErrorDetail("timeout", f"no end within {definition.timeout_seconds} s"))
     except Exception as error:  # noqa: BLE001 — a job type's bug must not end the worker

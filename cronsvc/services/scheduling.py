@@ -28,6 +28,9 @@ _CANNOT_PLAN = (ValueError, ArithmeticError)
 # stay far below, whatever the batch. What is not planned is due again in the next tick.
 _PLANNING_SECONDS = 1.0
 
+# And so many rows are written in a second or two, well within the statement timeout.
+_MOST_ROWS = 20_000
+
 
 @dataclass(frozen=True, slots=True)
 class Tick:
@@ -84,7 +87,12 @@ class Scheduling:
         await self._dispatcher.push(tickets)
         fired = sum(plan.fires for _, plan in planned)
         rows = sum(len(plan.rows) for _, plan in planned)
-        return Tick(len(jobs), fired, rows - fired, more=len(jobs) >= self._batch or _unfinished(planned, judged))
+        return Tick(
+            len(jobs),
+            fired,
+            rows - fired,
+            more=len(planned) < len(jobs) or len(jobs) >= self._batch or _unfinished(planned, judged),
+        )
 
     async def _until_all_are_due(self, conn: Conn, planned: Sequence[tuple[DueJob, Plan]], clock: datetime) -> None:
         """Hold the commit back until the latest instant written has come; nobody sees a row before."""
@@ -97,14 +105,15 @@ class Scheduling:
         asking = [job.id for job in jobs if job.overlap_policy is not OverlapPolicy.ALLOW]
         unfinished = await ticks.unfinished_jobs(conn, asking)
         planned: list[tuple[DueJob, Plan]] = []
-        end = asyncio.get_running_loop().time() + _PLANNING_SECONDS
+        rows, end = 0, asyncio.get_running_loop().time() + _PLANNING_SECONDS
         for job in jobs:
             try:
                 planned.append((job, plan(job, now, unfinished=job.id in unfinished)))
             except _CANNOT_PLAN as error:
                 _log.error("job %s is quarantined, its schedule cannot be planned: %s", job.id, error)
                 await ticks.quarantine(conn, job.id, str(error)[:500])
-            if asyncio.get_running_loop().time() > end:
+            rows += len(planned[-1][1].rows) if planned and planned[-1][0] is job else 0
+            if rows > _MOST_ROWS or asyncio.get_running_loop().time() > end:
                 break
         return planned
 
@@ -136,7 +145,12 @@ class Scheduling:
                 jobs, now = await ticks.stale_zones(conn, tzdata_version=version, after_id=after_id, batch=500)
                 if now is None:
                     return moved
-                planned = [(job, Plan((), next_fire(job.schedule, now), job.last_fire_time, 0)) for job in jobs]
+                planned = []
+                for job in jobs:
+                    try:
+                        planned.append((job, Plan((), next_fire(job.schedule, now), job.last_fire_time, 0)))
+                    except _CANNOT_PLAN as error:  # a zone or a spelling that this release does not know any more
+                        await ticks.quarantine(conn, job.id, str(error)[:500])
                 await ticks.advance(conn, planned, tzdata_version=version)
             after_id, moved = jobs[-1].id, moved + len(jobs)
 

@@ -4,6 +4,7 @@ A partition is built as a table of its own and then attached, because ATTACH let
 on while CREATE … PARTITION OF does not. Names carry the Monday they start with: `job_executions_20261116`.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -42,7 +43,9 @@ async def present(conn: Conn) -> set[date]:
     weeks: list[set[date]] = []
     for parent in PARENTS:
         rows = await (await conn.execute(PRESENT, {"parent": parent})).fetchall()
-        weeks.append({date.fromisoformat(name.rpartition("_")[2]) for (name,) in rows})
+        # Only ours: somebody may have attached a partition of another name, a default one say.
+        ours = (re.fullmatch(rf"{parent}_(\d{{8}})", name) for (name,) in rows)
+        weeks.append({date.fromisoformat(found[1]) for found in ours if found})
     return weeks[0] & weeks[1]
 
 

@@ -19,6 +19,16 @@ from cronsvc.errors import Unavailable, Unstorable
 
 Conn = AsyncConnection[TupleRow]
 
+# InternalError: a session that the server ended (a frozen client's), or one that became read-only in a failover.
+_AWAY = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.InternalError,
+    PoolTimeout,
+    PoolClosed,
+    TooManyRequests,
+)
+
 SESSION: Mapping[str, str] = {
     "TimeZone": "UTC",
     "statement_timeout": "10s",
@@ -87,10 +97,10 @@ class Database:
         try:
             async with self._pool.connection() as conn:
                 yield conn
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed, TooManyRequests) as error:
-            raise Unavailable(f"Postgres: {first_line(error)}") from error
-        except (psycopg.DataError, UnicodeEncodeError) as error:
+        except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, UnicodeEncodeError) as error:
             raise Unstorable(f"Postgres: {first_line(error)}") from error
+        except _AWAY as error:
+            raise Unavailable(f"Postgres: {first_line(error)}") from error
 
     @asynccontextmanager
     async def transaction(self, *, actor: str | None = None, source: str | None = None) -> AsyncIterator[Conn]:

@@ -12,13 +12,14 @@ from cronsvc.store.pool import Conn
 REGISTER_WORKER = """
 INSERT INTO workers (id, name, version, queues, concurrency, lease_until)
 VALUES (%(id)s, %(name)s, %(version)s, %(queues)s, %(concurrency)s, clock_timestamp() + %(lease)s::interval)
+    ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
 """
 
 
 async def register_worker(
     conn: Conn, *, process_id: UUID, name: str, version: str, queues: Sequence[str], concurrency: int, lease: timedelta
 ) -> None:
-    """A worker process begins, with its first lease."""
+    """A worker process begins, with its first lease. Asking again, after an answer was lost, is the same."""
     await conn.execute(
         REGISTER_WORKER,
         {

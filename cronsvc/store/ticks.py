@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import sql
@@ -107,7 +107,7 @@ async def take_due(
             {"now": now, "lead": lead, "batch": batch, "rotation": rotation, "locks": locks, "class": LOCK_CLASS},
         )
         rows = await cursor.fetchall()
-    return [_due_job(row) for row in rows], rows[-1]["now"] if rows else None
+    return [_due_job(row) for row in rows], _utc(rows[-1]["now"]) if rows else None
 
 
 AWAIT_INSTANT = "SELECT pg_sleep(extract(epoch FROM %(instant)s::timestamptz - clock_timestamp()))"
@@ -128,10 +128,16 @@ async def lock_job(conn: Conn, job_id: int, *, now: datetime | None = None) -> t
     """Lock one job for planning; None when it is held, gone or has no instant ahead."""
     async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
         row = await (await cursor.execute(LOCK_JOB, {"job_id": job_id, "now": now})).fetchone()
-    return None if row is None else (_due_job(row), row["now"])
+    return None if row is None else (_due_job(row), _utc(row["now"]))
+
+
+def _utc(value: Any) -> Any:
+    return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
 def _due_job(row: dict[str, Any]) -> DueJob:
+    # Behind a pooler sessions may speak another zone, and Python does sums within one zone by the wall.
+    row = {name: _utc(value) for name, value in row.items()}
     schedule = Schedule(
         cron_expression=row["cron_expression"],
         every_seconds=row["every_seconds"],
@@ -282,4 +288,4 @@ async def stale_zones(
     async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
         await cursor.execute(STALE_ZONES, {"tzdata_version": tzdata_version, "after_id": after_id, "batch": batch})
         rows = await cursor.fetchall()
-    return [_due_job(row) for row in rows], rows[-1]["now"] if rows else None
+    return [_due_job(row) for row in rows], _utc(rows[-1]["now"]) if rows else None

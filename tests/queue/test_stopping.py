@@ -34,7 +34,7 @@ async def test_a_running_handler_may_finish_and_nothing_new_starts(broker: Broke
         await until(lambda: len(recorder.started) == 2)
         subject.stop_fetching()
         stopping = asyncio.create_task(subject.stop(60))
-        again = asyncio.create_task(subject.stop(0))
+        again = asyncio.create_task(subject.stop(3600))
         await asyncio.sleep(0)
         recorder.gate.set()
         async with asyncio.timeout(20):
@@ -153,3 +153,16 @@ async def test_the_signals_stay_the_process_own(broker: Broker) -> None:
         await broker.push([ticket(1)])
         await until(lambda: len(recorder.ended) == 1)
         assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+async def test_a_second_stop_with_less_grace_hurries_the_first(broker: Broker, redis: Redis) -> None:
+    recorder = Recorder(open_gate=False)
+    stopping = worker(broker, recorder)
+    await broker.push([ticket(1)])
+    running_worker = asyncio.create_task(stopping.run())
+    await until(lambda: len(recorder.started) == 1)
+    first = asyncio.create_task(stopping.stop(3600))
+    await asyncio.sleep(0)
+    assert await stopping.stop(0) is False
+    assert await first is False
+    await running_worker

@@ -315,3 +315,71 @@ async def test_a_claim_whose_answer_was_lost_is_handed_back(db: Database) -> Non
     await task
     assert await state(db, running_here) == ("SUCCESS", None, 1, 1)
     assert await living.return_strays(age=timedelta(0)) == 0
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome(result={"a set": {1, 2}}),
+        Outcome(result={"big": "x"}, http_status=10**12),
+        Outcome(error=ErrorDetail("http_\0status", "no\0")),
+        Outcome(error=ErrorDetail("http_status", "no"), retry_after=float("inf")),
+        Outcome(error=ErrorDetail("http_status", "no"), retry_after=1e300),
+    ],
+    ids=["not-json", "status", "nul", "infinite-pause", "huge-pause"],
+)
+async def test_whatever_a_job_type_reports_its_row_and_its_neighbours_end(db: Database, outcome: Outcome) -> None:
+    tickets = [await waiting(db) for _ in range(3)]
+    bad = tickets[1].execution_id
+    executor = Scripted(lambda context: outcome if context.execution_id == bad else Outcome())
+    sharing = await runner(db, executor)
+    await asyncio.gather(*(sharing.handle(ticket) for ticket in tickets))
+    assert await sharing.flush(20)
+    rows = dict(await fetch(db, "SELECT id, status FROM job_executions"))
+    assert rows.pop(bad) == ("SUCCESS" if outcome.error is None else "QUEUED")
+    assert set(rows.values()) == {"SUCCESS"}
+
+
+async def test_what_begun_and_could_not_be_written_counts_as_lost(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refunding it would let an at-most-once job be called again."""
+    ticket, executor = await waiting(db, max_attempts=1), Scripted()
+    failing_writer = await runner(db, executor)
+    with monkeypatch.context() as broken:
+        broken.setattr(failing_writer, "_finish_all", _broken)
+        await failing_writer.handle(ticket)
+        with pytest.raises(RuntimeError):
+            await asyncio.gather(*failing_writer._writes)
+    assert await state(db, ticket) == ("RUNNING", None, 1, 1)
+    assert await failing_writer.return_strays(age=timedelta(0)) == 1
+    assert await state(db, ticket) == ("FAILED", "lost", 1, 1)
+    assert len(executor.calls) == 1
+
+
+async def _broken(_finishes: object) -> list[bool]:
+    raise RuntimeError("a defect of ours")
+
+
+async def test_a_lapsed_lease_ends_the_identity_even_if_postgres_comes_back(db: Database) -> None:
+    """Nobody declared the worker lost; what it stopped by itself must not stay RUNNING for ever."""
+    ticket, executor = await waiting(db, max_attempts=1), Held()
+    lapsing = await runner(db, executor)
+    task = asyncio.create_task(attempt(lapsing, ticket))
+    await executor.started.wait()
+    lease = Lease(db, lapsing, lease=timedelta(0), beat=timedelta(seconds=1))
+    await asyncio.wait_for(lease.keep(), 20)
+    await task
+    assert executor.cancelled == 1 and await lapsing.return_strays(age=timedelta(0)) == 1
+    assert await state(db, ticket) == ("FAILED", "lost", 1, 1)
+
+
+async def test_a_drain_during_the_claim_hands_the_row_back(db: Database) -> None:
+    ticket, executor = await waiting(db, max_attempts=1), Scripted()
+    draining = await runner(db, executor)
+    task = asyncio.create_task(draining.handle(ticket))
+    await asyncio.sleep(0)  # the claim is on its way
+    task.cancel()
+    await task
+    assert await draining.flush(20)
+    assert executor.calls == [] and await state(db, ticket) == ("QUEUED", None, 0, 1)
