@@ -98,8 +98,8 @@ class Runner:
         self._executors = executors
         self.worker_id = worker_id
         self._definitions = Definitions(db)
-        # Two lanes each: while one statement waits for its commit, the next batch is on its way.
-        self._claims: MicroBatch[Ticket, Claimed | None] = MicroBatch(self._claim, lanes=1)
+        self._claims: MicroBatch[Ticket, Claimed | None] = MicroBatch(self._claim)
+        # Two lanes: while one statement waits for its commit, the next batch is on its way.
         self._finishes: MicroBatch[Finish, bool | None] = MicroBatch(self._finish, lanes=2)
         self._writes: set[asyncio.Task[None]] = set()
         # By (execution id, claim_no): an old attempt that is slow to stop is not the newer one of the same execution.

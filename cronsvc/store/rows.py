@@ -199,7 +199,7 @@ def _definition(columns: Row, faults: list[str] | None) -> JobDefinition:
         name=columns["name"],
         description=columns["description"],
         tags=tuple(columns["tags"]),
-        schedule=_read(columns, _schedule, "schedule", Schedule(), faults),
+        schedule=_read(columns, schedule_from_row, "schedule", Schedule(), faults),
         max_runs=columns["max_runs"],
         jitter_seconds=columns["jitter_seconds"],
         misfire_policy=_read(
@@ -232,7 +232,8 @@ def _read(columns: Row, read: Callable[[Row], T], column: str, default: T, fault
         return default
 
 
-def _schedule(columns: Row) -> Schedule:
+def schedule_from_row(columns: Row) -> Schedule:
+    """The columns that say when a job runs, by their own names; instants in UTC, whatever the session speaks."""
     return Schedule(
         cron_expression=columns["cron_expression"],
         every_seconds=columns["every_seconds"],

@@ -11,8 +11,8 @@ from psycopg.rows import class_row, dict_row
 from cronsvc.domain.execution import Ticket
 from cronsvc.domain.job import MisfirePolicy, OverlapPolicy
 from cronsvc.domain.plan import DueJob, Plan, Skip
-from cronsvc.domain.schedule import Schedule
 from cronsvc.store.pool import Conn
+from cronsvc.store.rows import schedule_from_row
 
 # The first key of every advisory lock of ours; the second is a shard, or one of the singletons below.
 LOCK_CLASS = 0x63726F6E  # "cron"
@@ -138,19 +138,10 @@ def _utc(value: Any) -> Any:
 def _due_job(row: dict[str, Any]) -> DueJob:
     # Behind a pooler sessions may speak another zone, and Python does sums within one zone by the wall.
     row = {name: _utc(value) for name, value in row.items()}
-    schedule = Schedule(
-        cron_expression=row["cron_expression"],
-        every_seconds=row["every_seconds"],
-        run_at=row["run_at"],
-        timezone=row["timezone"],
-        anchor=row["anchor"],
-        start_at=row["start_at"],
-        end_at=row["end_at"],
-    )
     fields = ("id", "revision", "cursor", "armed", "last_fire_time", "fire_count", "max_runs", "jitter_seconds")
     more = ("misfire_grace_seconds", "misfire_cap", "queue", "priority", "max_attempts")
     return DueJob(
-        schedule=schedule,
+        schedule=schedule_from_row(row),
         misfire_policy=MisfirePolicy(row["misfire_policy"]),
         overlap_policy=OverlapPolicy(row["overlap_policy"]),
         **{name: row[name] for name in fields + more},
