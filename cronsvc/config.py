@@ -9,83 +9,31 @@ pydantic-settings would add an import of 0.3 s to every start and nothing else.
 """
 
 import difflib
-import re
+import json
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic import model_validator as after_all_fields
 
+from cronsvc.config_values import (
+    Commands,
+    DatabaseUrl,
+    Grants,
+    Names,
+    RedisUrl,
+    SqlDsns,
+    Words,
+    lower,
+    password_of,
+    queue_name,
+)
 from cronsvc.errors import ConfigError
 
 PREFIX = "CRONSVC_"
 FILE_SUFFIX = "_FILE"
-QUEUE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-HOST_PATTERN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
-
-
-def _split(value: Any) -> Any:
-    """`a, b c` as a tuple; anything but text is left to pydantic."""
-    return tuple(part for part in re.split(r"[,\s]+", value) if part) if isinstance(value, str) else value
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _queue(value: str) -> str:
-    if not QUEUE_PATTERN.fullmatch(value):
-        raise ValueError("a queue is 1 to 63 letters, digits, '_', '.' or '-', and starts with a letter or digit")
-    return value
-
-
-def _egress(value: str) -> str:
-    if re.fullmatch(r"[0-9.]+(/.*)?|.*:.*", value):
-        try:
-            ip_network(value, strict=False)
-        except ValueError:
-            raise ValueError(f"{value!r} is neither a network such as 10.0.0.0/8 nor a host name") from None
-    elif not HOST_PATTERN.fullmatch(value):
-        raise ValueError(f"{value!r} is neither a network such as 10.0.0.0/8 nor a host name")
-    return value
-
-
-def _database_url(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if "://" in text:
-        _check_url(text, ("postgresql", "postgres"), "postgresql://user:password@host:5432/database")
-    elif not re.match(r"\s*\w+\s*=", text):  # libpq's `host=… dbname=…` is as good
-        raise ValueError("should be a URL such as postgresql://user:password@host:5432/database")
-    return value
-
-
-def _redis_url(value: SecretStr) -> SecretStr:
-    _check_url(value.get_secret_value(), ("redis", "rediss", "unix", "sentinel"), "redis://:password@host:6379/0")
-    return value
-
-
-def _check_url(text: str, schemes: Sequence[str], example: str) -> None:
-    try:
-        parts = urlsplit(text)
-        well_formed = parts.scheme in schemes and (parts.port is None or parts.port > 0)
-    except ValueError:  # urllib's own message may quote the password
-        well_formed = False
-    if not well_formed:
-        raise ValueError(f"should be a URL such as {example}; special characters in a password are written as %40 etc.")
-
-
-def _password(url: str) -> str | None:
-    return urlsplit(url).password if "://" in url else None
-
-
-Names = Annotated[tuple[Annotated[str, AfterValidator(_queue)], ...], BeforeValidator(_split)]
-Grants = Annotated[tuple[Annotated[str, AfterValidator(_egress)], ...], BeforeValidator(_split)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
-RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 
 
 class Settings(BaseModel):
@@ -106,7 +54,7 @@ class Settings(BaseModel):
     data_dir: Path | None = Field(
         None, alias="CRONSVC_DATA_DIR", description="where `cronsvc up` keeps its embedded servers' data"
     )
-    default_queue: Annotated[str, AfterValidator(_queue)] = Field(
+    default_queue: Annotated[str, AfterValidator(queue_name)] = Field(
         "default", alias="QUEUE_NAME", description="queue of a job that names none"
     )
     worker_queues: Names = Field(
@@ -118,10 +66,21 @@ class Settings(BaseModel):
     egress_allow: Grants = Field(
         (), alias="CRONSVC_EGRESS_ALLOW", description="private networks (CIDR) and hosts that job URLs may reach"
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+    handler_modules: Words = Field(
+        (),
+        alias="CRONSVC_HANDLER_MODULES",
+        description="Python modules whose `@handler` functions PYTHON jobs may name, comma separated",
+    )
+    sql_dsns: SqlDsns | None = Field(
+        None, alias="CRONSVC_SQL_DSNS", description="databases of SQL jobs: a JSON object of names and URLs"
+    )
+    commands: Commands = Field(
+        {}, alias="CRONSVC_COMMANDS", description="what COMMAND jobs may run: a JSON object, see there; none: nothing"
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = Field(
         "info", alias="CRONSVC_LOG_LEVEL", description="`debug`, `info`, `warning` or `error`"
     )
-    log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = Field(
+    log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(lower)] = Field(
         "auto", alias="CRONSVC_LOG_FORMAT", description="`json`, `console`, or `auto`: console on a terminal"
     )
     poll_seconds: float = Field(
@@ -151,16 +110,23 @@ class Settings(BaseModel):
         le=3600,
         description="how long a stopping worker lets its work finish",
     )
+    cancel_grace_seconds: float = Field(
+        10.0,
+        alias="CRONSVC_CANCEL_GRACE_SECONDS",
+        ge=0,
+        le=600,
+        description="how long a cancelled attempt may take to end; then it is left behind",
+    )
     retention_days: int = Field(
         90, alias="CRONSVC_RETENTION_DAYS", ge=1, le=36_500, description="executions are kept for this many days"
     )
-    pooler: Annotated[Literal["none", "transaction"], BeforeValidator(_lower)] = Field(
+    pooler: Annotated[Literal["none", "transaction"], BeforeValidator(lower)] = Field(
         "none", alias="CRONSVC_POOLER", description="`transaction` behind pgbouncer in that mode"
     )
     pool_size: int = Field(
         10, alias="CRONSVC_POOL_SIZE", ge=1, le=500, description="Postgres connections of one process"
     )
-    redis_prefix: Annotated[str, AfterValidator(_queue)] = Field(
+    redis_prefix: Annotated[str, AfterValidator(queue_name)] = Field(
         "cronsvc", alias="CRONSVC_REDIS_PREFIX", description="first part of every Redis key"
     )
     max_body_bytes: int = Field(
@@ -187,9 +153,14 @@ class Settings(BaseModel):
 
     def secret_values(self) -> tuple[str, ...]:
         """What no log line may show: passwords in the URLs, as written there and as meant."""
-        urls = (self.database_url, self.redis_url)
-        passwords = [password for url in urls if url and (password := _password(url.get_secret_value()))]
+        given = (self.database_url, self.redis_url)
+        urls = [*(url.get_secret_value() for url in given if url), *self.sql_connections().values()]
+        passwords = [password for url in urls if (password := password_of(url))]
         return tuple({*passwords, *(unquote(password) for password in passwords)})
+
+    def sql_connections(self) -> dict[str, str]:
+        """The databases of SQL jobs in plain text, by name."""
+        return {} if self.sql_dsns is None else json.loads(self.sql_dsns.get_secret_value())
 
     def require_redis_url(self) -> str:
         """The URL in plain text; ConfigError says what to set."""
@@ -246,7 +217,7 @@ def environment_table() -> str:
     """The README's table of every variable, as markdown; a test holds the two equal."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
     for field in Settings.model_fields.values():
-        default = "" if field.default in (None, ()) else f"`{_plain(field.default)}`"
+        default = "" if field.default in (None, (), {}) else f"`{_plain(field.default)}`"
         also = f"; or `{field.alias}{FILE_SUFFIX}`" if field.alias in _secrets() else ""
         lines.append(f"| `{field.alias}` | {default} | {field.description}{also} |")
     for name, note in SEED_NAMES.items():

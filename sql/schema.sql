@@ -71,6 +71,20 @@ CREATE TABLE jobs (
     updated_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- What schedulers divide among themselves, by one advisory lock a shard.
     shard           smallint GENERATED ALWAYS AS ((id % 64)::smallint) STORED,
+    -- What stands from here on was added by later releases, hence at the end.
+    -- Which failures are worth another attempt, the budget of a whole execution, and how many FAILED executions in a row
+    -- pause the job (`paused_by` is then cronsvc:failures). A resume sets the count back, whoever makes it.
+    retry_on        text[],
+    deadline_seconds integer,
+    pause_after_failures integer,
+    consecutive_failures integer NOT NULL DEFAULT 0,
+    -- How many of its executions may run at a time; with a key, how many of all jobs of the namespace that have that key.
+    max_concurrency integer,
+    concurrency_key varchar(200),
+    -- The calendar of its namespace (by name) whose closed dates it does not run on, and where those instants go.
+    calendar        text,
+    calendar_rule   text NOT NULL DEFAULT 'skip',
+    CONSTRAINT jobs_calendar_rule_known CHECK (calendar_rule IN ('skip', 'next', 'previous')),
     CONSTRAINT jobs_one_schedule CHECK (num_nonnulls(cron_expression, every_seconds, run_at) <= 1),
     CONSTRAINT jobs_name_filled CHECK (name <> ''),
     CONSTRAINT jobs_every_positive CHECK (every_seconds BETWEEN 1 AND 31622400),
@@ -79,7 +93,10 @@ CREATE TABLE jobs (
     CONSTRAINT jobs_misfire_policy_known CHECK (misfire_policy IN ('skip', 'fire_once', 'fire_all')),
     CONSTRAINT jobs_misfire_grace_bounded CHECK (misfire_grace_seconds BETWEEN 0 AND 31622400),
     CONSTRAINT jobs_misfire_cap_bounded CHECK (misfire_cap BETWEEN 1 AND 10000),
-    CONSTRAINT jobs_overlap_policy_known CHECK (overlap_policy IN ('allow', 'skip')),
+    CONSTRAINT jobs_overlap_policy_known CHECK (overlap_policy IN
+        ('allow', 'skip', 'buffer_one', 'buffer_all', 'cancel_other', 'terminate_other')),
+    CONSTRAINT jobs_max_concurrency_bounded CHECK (max_concurrency BETWEEN 1 AND 10000),
+    CONSTRAINT jobs_concurrency_key_limited CHECK (concurrency_key IS NULL OR (concurrency_key <> '' AND max_concurrency IS NOT NULL)),
     CONSTRAINT jobs_queue_name CHECK (queue ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$'),
     CONSTRAINT jobs_priority_level CHECK (priority IN (1, 5, 10, 15)),
     CONSTRAINT jobs_max_attempts_bounded CHECK (max_attempts BETWEEN 1 AND 100),
@@ -87,7 +104,9 @@ CREATE TABLE jobs (
     CONSTRAINT jobs_instants_finite CHECK (
         '1900-01-01Z' <= least(run_at, anchor, start_at, end_at, paused_until, next_fire_time, last_fire_time)
         AND greatest(run_at, anchor, start_at, end_at, paused_until, next_fire_time, last_fire_time) < '9900-01-01Z'),
-    CONSTRAINT jobs_payload_object CHECK (jsonb_typeof(task_payload) = 'object' AND task_payload ? 'type')
+    CONSTRAINT jobs_payload_object CHECK (jsonb_typeof(task_payload) = 'object' AND task_payload ? 'type'),
+    CONSTRAINT jobs_deadline_bounded CHECK (deadline_seconds BETWEEN 1 AND 31622400),
+    CONSTRAINT jobs_pause_after_failures_bounded CHECK (pause_after_failures BETWEEN 1 AND 1000)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 
 COMMENT ON TABLE jobs IS 'What to run and when: the current definition of each job, and its cursor. Writing it by SQL is supported.';
@@ -105,13 +124,17 @@ COMMENT ON COLUMN jobs.jitter_seconds IS 'Each firing starts up to this many sec
 COMMENT ON COLUMN jobs.misfire_policy IS 'What becomes of instants seen too late: skip, fire_once (the latest runs) or fire_all (up to misfire_cap run).';
 COMMENT ON COLUMN jobs.misfire_grace_seconds IS 'How late an instant may be seen and still simply fire.';
 COMMENT ON COLUMN jobs.misfire_cap IS 'With fire_all: at most so many misfires run, the latest ones.';
-COMMENT ON COLUMN jobs.overlap_policy IS 'When an earlier execution is unfinished: allow runs both, skip records the new one as SKIPPED.';
+COMMENT ON COLUMN jobs.overlap_policy IS 'When the job is due and an earlier execution is unfinished: allow, skip, buffer_one, buffer_all, cancel_other or terminate_other.';
+COMMENT ON COLUMN jobs.max_concurrency IS 'At most so many of its executions run at a time; null is no limit.';
+COMMENT ON COLUMN jobs.concurrency_key IS 'Jobs of one namespace with the same key share the limit of each; null: the job counts alone.';
+COMMENT ON COLUMN jobs.calendar IS 'The calendar of its namespace that the job follows; null: none.';
+COMMENT ON COLUMN jobs.calendar_rule IS 'What becomes of an instant on a closed date: skip, or next, previous: it runs at the same time of that working day.';
 COMMENT ON COLUMN jobs.queue IS 'Which workers may run it: those that serve this queue. A new name creates the queue.';
 COMMENT ON COLUMN jobs.priority IS '1 critical, 5 high, 10 normal, 15 low; smaller is served first.';
 COMMENT ON COLUMN jobs.max_attempts IS 'How often one execution may be tried; 1 means at most one call of the target.';
-COMMENT ON COLUMN jobs.backoff IS 'Pause between attempts: {type: exponential|linear|fixed, delaySeconds, factor, maxSeconds, jitter (0..1)}.';
+COMMENT ON COLUMN jobs.backoff IS 'Pause between attempts: {type: exponential|linear|fixed|list, delaySeconds, factor, delays, maxSeconds, jitter (0..1)}.';
 COMMENT ON COLUMN jobs.timeout_seconds IS 'Budget of one attempt.';
-COMMENT ON COLUMN jobs.retention IS '{days, keepCompleted, keepFailed}. Whole weeks are dropped, after the longest days of any job; the two counts are kept but not applied yet.';
+COMMENT ON COLUMN jobs.retention IS '{days, keepCompleted, keepFailed}. days 90 is what the operator decided, and then whole weeks are dropped; another number is the job''s own. The counts keep the newest SUCCESS and FAILED rows.';
 COMMENT ON COLUMN jobs.task_payload IS 'What to run: {"type": job type, "config": {…}}. May hold credentials, so no view shows the config.';
 COMMENT ON COLUMN jobs.is_active IS 'False: the schedule is off. Set to true again, it counts from that moment.';
 COMMENT ON COLUMN jobs.paused_at IS 'Set while the job is paused; what the pause holds back is recorded as SKIPPED (paused) when it ends.';
@@ -125,6 +148,10 @@ COMMENT ON COLUMN jobs.tzdata_version IS 'Time zone data the cursor was computed
 COMMENT ON COLUMN jobs.quarantine_reason IS 'Why no scheduler can plan this job; it does not fire until its schedule is edited.';
 COMMENT ON COLUMN jobs.deleted_at IS 'Set when deleted; the row stays for the executions that refer to it.';
 COMMENT ON COLUMN jobs.shard IS 'What schedulers divide the work by.';
+COMMENT ON COLUMN jobs.retry_on IS 'Failures worth another attempt: error types, or type:status for one answer (http_status:503). Null: what the job type calls retryable.';
+COMMENT ON COLUMN jobs.deadline_seconds IS 'Budget of a whole execution, counted from when it first became ready; null is none.';
+COMMENT ON COLUMN jobs.pause_after_failures IS 'So many FAILED executions in a row pause the job; null: never.';
+COMMENT ON COLUMN jobs.consecutive_failures IS 'FAILED executions since the last SUCCESS or the last resume, counted while pause_after_failures is set.';
 
 -- The tick: `next_fire_time <= now` among live jobs, and the least of them to know how long to sleep. The rows it leaves
 -- out are exactly those that must not fire, so a million paused jobs cost nothing. INCLUDE: counting by shard stays in
@@ -141,6 +168,11 @@ COMMENT ON INDEX jobs_pause_ends IS 'Serves the end of pauses: which are over, a
 CREATE UNIQUE INDEX jobs_name ON jobs (namespace, name) WHERE deleted_at IS NULL;
 
 COMMENT ON INDEX jobs_name IS 'One live job a name in each namespace, and the look-up by name.';
+-- Most jobs keep their rows as long as everybody; upkeep looks through those that do not.
+CREATE INDEX jobs_history_bounded ON jobs (id)
+    WHERE (retention ->> 'keepCompleted') IS NOT NULL OR (retention ->> 'keepFailed') IS NOT NULL OR (retention ->> 'days') IS DISTINCT FROM '90';
+
+COMMENT ON INDEX jobs_history_bounded IS 'Serves pruning: the jobs that keep fewer rows than everybody.';
 
 -- Every definition a job has had. An execution pins the revision that was in force when it was recorded, so an edit
 -- never changes what is already waiting; rows never change, so workers keep them in memory.
@@ -181,9 +213,10 @@ CREATE TABLE job_executions (
     -- SUCCESS    an attempt reported success
     -- FAILED     no attempts left, or a failure no attempt can mend: a dead letter. status_reason: error, timeout, or
     --            lost (the worker died holding it; whether its target was called is unknown)
-    -- SKIPPED    due and deliberately not run. status_reason: misfire, overlap, paused
+    -- SKIPPED    due and deliberately not run. status_reason: misfire, overlap, paused, calendar, maintenance
     -- CANCELLED  called off before it ended. status_reason: user
-    -- QUEUED → RUNNING → SUCCESS | FAILED, RUNNING → QUEUED for a retry, QUEUED → CANCELLED; the others never change.
+    -- QUEUED → RUNNING → SUCCESS | FAILED, RUNNING → QUEUED for a retry, QUEUED and RUNNING → CANCELLED. When a person asks
+    -- for a retry, SUCCESS, FAILED and CANCELLED → QUEUED; a backfill does that, too, and takes SKIPPED → QUEUED.
     status         varchar(20) NOT NULL DEFAULT 'QUEUED',
     status_reason  text,
     revision       integer NOT NULL DEFAULT 1,
@@ -207,7 +240,8 @@ CREATE TABLE job_executions (
     end_time       timestamptz,
     -- The instant of this job's schedule that was recorded before this one: a chain in which a missing row shows
     -- (cronsvc_v1.gaps). `skipped_until`, `skipped_count`: this SKIPPED row stands for every instant from scheduled_time to
-    -- there (count null: very many), so that an outage of a month does not become a million rows.
+    -- there (count null: very many), so that an outage of a month does not become a million rows. Instants of it that a
+    -- backfill ran have rows of their own; when it runs the first one, the range moves on to the next that has none.
     previous_time  timestamptz,
     skipped_until  timestamptz,
     skipped_count  bigint,
@@ -218,35 +252,69 @@ CREATE TABLE job_executions (
     error          jsonb,
     log_details    jsonb,
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- A request to end it, with what `status_reason` will say. On a QUEUED row it is carried out in the statement that
+    -- writes it; on a RUNNING one the worker stops the attempt, and nothing but success comes before it.
+    cancel_requested_at timestamptz,
+    cancel_requested_by text,
+    cancel_reason  text,
+    cancel_note    text,
+    -- A FAILED row is a dead letter until somebody has resolved it, or retried it: that makes these null again.
+    resolved_at    timestamptz,
+    resolved_by    text,
+    resolve_note   text,
+    -- Set when the row first becomes ready, from the job's deadline_seconds; the claim refuses after it, and a scheduler ends
+    -- what still waits then: FAILED, timeout, with the error type deadline.
+    deadline_at    timestamptz,
+    -- The backfill that wrote the row, or that made a run of it.
+    backfill_id    bigint,
+    -- Why a QUEUED row is not handed out whatever the time: an unfinished execution (overlap), no free place (limit), a
+    -- paused queue (queue_paused), a maintenance window (maintenance; looked at again at ready_at). dispatch_at is null as
+    -- long.
+    held           text,
+    -- The maintenance window that skipped or held it.
+    window_id      bigint,
     PRIMARY KEY (job_id, scheduled_time),
     CONSTRAINT job_executions_trigger_known CHECK (trigger IN ('schedule', 'manual', 'backfill', 'dependency', 'recovery')),
     CONSTRAINT job_executions_status_known CHECK (status IN ('QUEUED', 'RUNNING', 'SUCCESS', 'FAILED', 'SKIPPED', 'CANCELLED')),
     CONSTRAINT job_executions_attempts_bounded CHECK (attempt <= max_attempts),
-    CONSTRAINT job_executions_range_skipped CHECK (skipped_until IS NULL OR (status = 'SKIPPED' AND skipped_until >= scheduled_time))
+    CONSTRAINT job_executions_range_skipped CHECK (skipped_until IS NULL OR (status = 'SKIPPED' AND skipped_until >= scheduled_time)),
+    CONSTRAINT job_executions_cancel_reasoned CHECK (cancel_requested_at IS NULL OR (cancel_requested_by IS NOT NULL AND cancel_reason IS NOT NULL)),
+    CONSTRAINT job_executions_resolved_whole CHECK (num_nulls(resolved_at, resolved_by, resolve_note) IN (0, 3)),
+    CONSTRAINT job_executions_resolved_failed CHECK (resolved_at IS NULL OR status = 'FAILED')
 ) PARTITION BY RANGE (scheduled_time);
 
 COMMENT ON TABLE job_executions IS 'One row for each instant of each job: ran, runs, waits, or skipped with a reason. Partitioned by week of scheduled_time.';
 COMMENT ON COLUMN job_executions.id IS 'For people and URLs. The key is (job_id, scheduled_time).';
 COMMENT ON COLUMN job_executions.scheduled_time IS 'The instant that the schedule names; for a manual run the moment it was asked for.';
 COMMENT ON COLUMN job_executions.trigger IS 'Why it exists: schedule, manual, backfill, dependency or recovery.';
-COMMENT ON COLUMN job_executions.status IS 'QUEUED, RUNNING, SUCCESS, FAILED, SKIPPED or CANCELLED; the last four never change.';
-COMMENT ON COLUMN job_executions.status_reason IS 'FAILED: error, timeout, lost. SKIPPED: misfire, overlap, paused. CANCELLED: user.';
-COMMENT ON COLUMN job_executions.revision IS 'The definition it runs, in job_revisions; pinned when the row was written.';
+COMMENT ON COLUMN job_executions.status IS 'QUEUED, RUNNING, SUCCESS, FAILED, SKIPPED or CANCELLED. The last four have ended, until a person asks: a retry or a backfill runs the row again.';
+COMMENT ON COLUMN job_executions.status_reason IS 'FAILED: error, timeout, lost. SKIPPED: misfire, overlap, paused, calendar, maintenance. CANCELLED: user, replaced.';
+COMMENT ON COLUMN job_executions.revision IS 'The definition it runs, in job_revisions; pinned when the row was written, and again when a person had it run again.';
 COMMENT ON COLUMN job_executions.attempt IS 'Tries begun so far; never more than max_attempts.';
+COMMENT ON COLUMN job_executions.max_attempts IS 'How far attempt may go. A retry that a person asked for moves it on by the budget of the job.';
 COMMENT ON COLUMN job_executions.claim_no IS 'Claims so far; fences what a worker may write.';
 COMMENT ON COLUMN job_executions.ready_at IS 'No claim before this moment: the jitter or the backoff is over. Waiting time counts from here.';
 COMMENT ON COLUMN job_executions.dispatch_at IS 'When its ticket goes to Redis, or goes again if nobody claimed it; null when there is nothing to dispatch.';
 COMMENT ON COLUMN job_executions.dispatches IS 'How often its ticket was handed to Redis since the row last became ready.';
 COMMENT ON COLUMN job_executions.worker_id IS 'The worker that holds it, or the last one that did.';
 COMMENT ON COLUMN job_executions.start_time IS 'When the latest attempt began.';
-COMMENT ON COLUMN job_executions.end_time IS 'When it reached its final status.';
-COMMENT ON COLUMN job_executions.previous_time IS 'The instant of the schedule recorded before this one; see cronsvc_v1.gaps.';
-COMMENT ON COLUMN job_executions.skipped_until IS 'On a SKIPPED row: it stands for every instant from scheduled_time up to this one.';
-COMMENT ON COLUMN job_executions.skipped_count IS 'How many instants a range row stands for; null: not counted, very many.';
-COMMENT ON COLUMN job_executions.params IS 'Of a manual run: laid over the config of the job for this one execution.';
-COMMENT ON COLUMN job_executions.requested_by IS 'Who asked for a manual run.';
+COMMENT ON COLUMN job_executions.end_time IS 'When it reached its final status, the last time it did.';
+COMMENT ON COLUMN job_executions.previous_time IS 'The instant of the schedule recorded before this one, or before those that were pruned between; see cronsvc_v1.gaps.';
+COMMENT ON COLUMN job_executions.skipped_until IS 'On a SKIPPED row: it stands for every instant from scheduled_time up to this one that has no row of its own.';
+COMMENT ON COLUMN job_executions.skipped_count IS 'How many instants lie in a range, those that a backfill gave rows of their own included; null: not counted, very many.';
+COMMENT ON COLUMN job_executions.params IS 'Of a manual run or a backfill: laid over the config of the job for this one execution.';
+COMMENT ON COLUMN job_executions.requested_by IS 'Who asked for a manual run or a backfill.';
 COMMENT ON COLUMN job_executions.error IS 'Why it failed: {type, message}; type is stable.';
 COMMENT ON COLUMN job_executions.created_at IS 'When the row was written, or its instant if that was prepared a moment ahead; queued_at of the views and the API.';
+COMMENT ON COLUMN job_executions.cancel_requested_at IS 'Since when it shall end. While it still runs, its worker has not stopped it yet.';
+COMMENT ON COLUMN job_executions.cancel_requested_by IS 'Who asked for the end.';
+COMMENT ON COLUMN job_executions.cancel_reason IS 'The status_reason it gets once it is CANCELLED.';
+COMMENT ON COLUMN job_executions.cancel_note IS 'Why, in the words of who asked.';
+COMMENT ON COLUMN job_executions.resolved_at IS 'On a FAILED row: since when it is no dead letter any more.';
+COMMENT ON COLUMN job_executions.resolved_by IS 'Who resolved it.';
+COMMENT ON COLUMN job_executions.resolve_note IS 'What was done about it.';
+COMMENT ON COLUMN job_executions.deadline_at IS 'No attempt begins after this moment, and one that runs is cut; null is no deadline.';
+COMMENT ON COLUMN job_executions.backfill_id IS 'The backfill that wrote it, or made a run of it.';
 
 ALTER SEQUENCE job_executions_id_seq OWNED BY job_executions.id;
 
@@ -254,14 +322,42 @@ ALTER SEQUENCE job_executions_id_seq OWNED BY job_executions.id;
 CREATE INDEX job_executions_id ON job_executions (id);
 
 COMMENT ON INDEX job_executions_id IS 'Serves one execution by its id, and the list of all, newest first.';
--- Only unfinished rows are in the next two, so they stay tiny beside millions of finished ones. There is no index on
--- `status` of finished rows on purpose: every change of status would have to write it.
+-- Only unfinished rows are in the next two, so they stay tiny beside millions of finished ones. There is no
+-- general index on `status` of finished rows on purpose: every change of status would have to write it.
 CREATE INDEX job_executions_waiting ON job_executions (dispatch_at) WHERE status = 'QUEUED';
 
 COMMENT ON INDEX job_executions_waiting IS 'Serves dispatching: which waiting rows are due for a ticket, and when the next one is.';
+CREATE INDEX job_executions_deadlines ON job_executions (deadline_at) WHERE status = 'QUEUED' AND deadline_at IS NOT NULL;
+
+COMMENT ON INDEX job_executions_deadlines IS 'Serves the end of waiting rows whose deadline has passed.';
 CREATE INDEX job_executions_running ON job_executions (worker_id) WHERE status = 'RUNNING';
 
 COMMENT ON INDEX job_executions_running IS 'Serves the rescue: what a lost worker holds.';
+CREATE INDEX job_executions_unfinished ON job_executions (job_id) WHERE status = 'QUEUED' OR status = 'RUNNING';
+COMMENT ON INDEX job_executions_unfinished IS 'Serves the question whether a job has anything unfinished.';
+CREATE INDEX job_executions_held ON job_executions (job_id, scheduled_time) WHERE held IS NOT NULL;
+COMMENT ON INDEX job_executions_held IS 'Serves the release of what is held.';
+COMMENT ON COLUMN job_executions.held IS 'A QUEUED row that waits for something other than time: overlap, limit, queue_paused, or maintenance (until ready_at). Its dispatch_at is null.';
+COMMENT ON COLUMN job_executions.window_id IS 'The maintenance window that skipped or held it.';
+-- What maintenance windows hold, by the moment at which a scheduler looks again.
+CREATE INDEX job_executions_windows ON job_executions (ready_at) WHERE status = 'QUEUED' AND held = 'maintenance';
+
+COMMENT ON INDEX job_executions_windows IS 'Serves the release of what maintenance windows hold, and when the next one is.';
+
+CREATE INDEX job_executions_parked ON job_executions (queue) WHERE status = 'QUEUED' AND held = 'queue_paused';
+
+COMMENT ON INDEX job_executions_parked IS 'Serves the end of a queue''s pause: what it held back.';
+-- The one index on a status that has ended: few rows, and somebody has to look at each of them.
+CREATE INDEX job_executions_dead ON job_executions (scheduled_time, id) WHERE status = 'FAILED' AND resolved_at IS NULL;
+
+COMMENT ON INDEX job_executions_dead IS 'Serves the list of dead letters, latest first, and their number.';
+CREATE INDEX job_executions_failed ON job_executions (job_id, scheduled_time) WHERE status = 'FAILED';
+
+COMMENT ON INDEX job_executions_failed IS 'Serves keepFailed: the newest failures of a job among any number of successes.';
+-- With the status in it, because each step asks how many are unfinished; no row that is not a backfill's is in it.
+CREATE INDEX job_executions_backfill ON job_executions (backfill_id, status) WHERE backfill_id IS NOT NULL;
+
+COMMENT ON INDEX job_executions_backfill IS 'Serves the progress of backfills: how many of their executions are in which status.';
 
 -- One insert a finished try, written in the transaction that decides the execution. Partitioned like the executions, and
 -- dropped with them.
@@ -289,6 +385,32 @@ COMMENT ON COLUMN job_attempts.outcome IS 'success, error, timeout, lost (its wo
 COMMENT ON COLUMN job_attempts.ready_at IS 'When this try became ready to run; start_time - ready_at is how long it waited for a worker.';
 COMMENT ON COLUMN job_attempts.http_status IS 'What the target answered, if it did.';
 COMMENT ON COLUMN job_attempts.response_excerpt IS 'The beginning of the answer, at most 64 KB.';
+
+-- What remains of rows that are gone. The statement that deletes rows adds them here, so each is counted once whatever
+-- crashes or races; a partition is added before it is dropped, in one transaction. Together with the rows that are still
+-- there it is complete: cronsvc_v1.statistics. `last_time` also tells a backfill what it must not take for missing.
+CREATE TABLE job_statistics (
+    job_id          bigint NOT NULL,
+    day             date NOT NULL,
+    trigger         text NOT NULL,
+    success         bigint NOT NULL,
+    failed          bigint NOT NULL,
+    skipped         bigint NOT NULL,
+    cancelled       bigint NOT NULL,
+    attempts        bigint NOT NULL,
+    duration_ms_sum bigint NOT NULL,
+    duration_ms_min bigint,
+    duration_ms_max bigint,
+    first_time      timestamptz NOT NULL,
+    last_time       timestamptz NOT NULL,
+    PRIMARY KEY (job_id, day, trigger)
+) WITH (fillfactor = 70);
+
+COMMENT ON TABLE job_statistics IS 'What is left of executions whose rows are gone, by job, day (UTC, of scheduled_time) and trigger. A row is added here in the transaction that deletes it.';
+COMMENT ON COLUMN job_statistics.attempts IS 'Tries, the first ones included.';
+COMMENT ON COLUMN job_statistics.duration_ms_sum IS 'Of the successful executions: how long their last attempts took together.';
+COMMENT ON COLUMN job_statistics.first_time IS 'The earliest instant counted here.';
+COMMENT ON COLUMN job_statistics.last_time IS 'The latest instant counted here: whatever had its row is not missing, though there is none.';
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Who is alive
@@ -326,8 +448,9 @@ CREATE TABLE schedulers (
 
 COMMENT ON TABLE schedulers IS 'One row for each scheduler process, renewed by its heartbeat.';
 
--- Named by jobs (the trigger below adds new names) and served by workers. Pausing and limits of queues are for a later
--- release; the columns are there so that the table keeps its shape.
+-- Named by jobs (the trigger below adds new names) or made by an administrator, and served by workers. Nothing of a paused
+-- queue is claimed; its rows that come due for dispatch are parked (held = 'queue_paused'), and dispatched when the pause
+-- ends, which `calling_in` remembers until it is done. Pauses and limits are audited by the triggers below.
 CREATE TABLE queues (
     name         text PRIMARY KEY,
     paused_at    timestamptz,
@@ -337,13 +460,51 @@ CREATE TABLE queues (
     concurrency  integer,
     rate_per_minute integer,
     created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    tokens       double precision,
+    tokens_at    timestamptz,
+    calling_in   boolean NOT NULL DEFAULT false,
     CONSTRAINT queues_name CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$'),
     CONSTRAINT queues_concurrency_positive CHECK (concurrency >= 1),
     CONSTRAINT queues_rate_positive CHECK (rate_per_minute >= 1)
 );
 
-COMMENT ON TABLE queues IS 'The queues that jobs have named.';
+COMMENT ON COLUMN queues.tokens IS 'How many executions may begin at once, as of tokens_at; book-keeping of rate_per_minute.';
+COMMENT ON COLUMN queues.tokens_at IS 'When tokens was worked out.';
+COMMENT ON TABLE queues IS 'The queues that jobs have named or an administrator has made. Pausing one by SQL is supported.';
+COMMENT ON COLUMN queues.paused_at IS 'Set while the queue is paused: nothing of it is claimed, what runs goes on.';
+COMMENT ON COLUMN queues.paused_until IS 'When the pause ends by itself; null: when somebody resumes the queue.';
+COMMENT ON COLUMN queues.concurrency IS 'At most so many of its executions run at a time; null is no limit.';
+COMMENT ON COLUMN queues.rate_per_minute IS 'At most so many of its executions begin in a minute; null is no limit.';
+COMMENT ON COLUMN queues.calling_in IS 'Its pause has ended and a scheduler is dispatching what it held back.';
 INSERT INTO queues (name) VALUES ('default');
+
+-- A pause that has reached its end holds nothing back, even before a scheduler has put it away.
+CREATE FUNCTION cronsvc_queue_paused(queue text) RETURNS boolean LANGUAGE sql STABLE AS
+$$ SELECT EXISTS (SELECT FROM queues AS q WHERE q.name = $1 AND q.paused_at IS NOT NULL
+                     AND (q.paused_until IS NULL OR q.paused_until > clock_timestamp())) $$;
+
+COMMENT ON FUNCTION cronsvc_queue_paused(text) IS 'Whether nothing of this queue may begin at this moment.';
+
+-- A manual run may be asked for again with the same Idempotency-Key: of two transactions that take one key, the second
+-- waits for the first and finds its execution. Forgotten after 24 hours.
+CREATE TABLE trigger_keys (
+    job_id         bigint NOT NULL REFERENCES jobs (id),
+    key_hash       bytea NOT NULL,
+    request_hash   bytea NOT NULL,
+    execution_id   bigint,
+    scheduled_time timestamptz,
+    created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (job_id, key_hash)
+);
+
+COMMENT ON TABLE trigger_keys IS 'Idempotency keys of manual runs, for 24 hours: the same key again answers with the same execution.';
+COMMENT ON COLUMN trigger_keys.key_hash IS 'SHA-256 of the key.';
+COMMENT ON COLUMN trigger_keys.request_hash IS 'SHA-256 of the params it came with; other params under the same key are refused.';
+COMMENT ON COLUMN trigger_keys.execution_id IS 'What it started; set in the transaction that wrote the key.';
+
+CREATE INDEX trigger_keys_created ON trigger_keys (created_at);
+
+COMMENT ON INDEX trigger_keys_created IS 'Serves forgetting keys after 24 hours.';
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Who may do what, and who did
@@ -412,7 +573,8 @@ COMMENT ON FUNCTION cronsvc_actor() IS 'Who acts in this transaction: the settin
 -- A job row without its cursor and book-keeping: what a person defined.
 CREATE FUNCTION cronsvc_definition(job jobs) RETURNS jsonb LANGUAGE sql IMMUTABLE AS
 $$ SELECT to_jsonb(job) - ARRAY['next_fire_time', 'last_fire_time', 'fire_count', 'revision', 'armed_revision', 'tzdata_version',
-        'quarantine_reason', 'paused_at', 'paused_by', 'pause_note', 'paused_until', 'created_at', 'updated_at', 'shard'] $$;
+        'quarantine_reason', 'paused_at', 'paused_by', 'pause_note', 'paused_until', 'created_at', 'updated_at', 'shard',
+        'consecutive_failures'] $$;
 
 COMMENT ON FUNCTION cronsvc_definition(jobs) IS 'A row of jobs without its cursor and book-keeping: what a person defined.';
 
@@ -428,9 +590,11 @@ BEGIN
     IF NEW.armed_revision = NEW.revision THEN
         RETURN NEW;                                 -- the writer brought the cursor that belongs to its change
     END IF;
-    IF (NEW.cron_expression, NEW.every_seconds, NEW.run_at, NEW.timezone, NEW.anchor, NEW.start_at, NEW.end_at, NEW.max_runs)
+    IF (NEW.cron_expression, NEW.every_seconds, NEW.run_at, NEW.timezone, NEW.anchor, NEW.start_at, NEW.end_at, NEW.max_runs,
+        NEW.calendar, NEW.calendar_rule)
            IS DISTINCT FROM
-       (OLD.cron_expression, OLD.every_seconds, OLD.run_at, OLD.timezone, OLD.anchor, OLD.start_at, OLD.end_at, OLD.max_runs)
+       (OLD.cron_expression, OLD.every_seconds, OLD.run_at, OLD.timezone, OLD.anchor, OLD.start_at, OLD.end_at, OLD.max_runs,
+        OLD.calendar, OLD.calendar_rule)
        OR (NEW.is_active AND NOT OLD.is_active) OR (NEW.deleted_at IS NULL AND OLD.deleted_at IS NOT NULL) THEN
         NEW.next_fire_time := clock_timestamp();    -- unarmed: the next tick computes the first instant after this one
         NEW.quarantine_reason := NULL;
@@ -479,13 +643,84 @@ COMMENT ON FUNCTION cronsvc_jobs_record() IS 'Trigger: writes job_revisions and 
 -- The columns are listed so that the tick's own updates (cursor, fire count) cost no trigger.
 CREATE TRIGGER jobs_stamp BEFORE UPDATE OF namespace, name, description, tags, cron_expression, every_seconds, run_at, timezone, anchor,
         start_at, end_at, max_runs, jitter_seconds, misfire_policy, misfire_grace_seconds, misfire_cap, overlap_policy, queue, priority,
-        max_attempts, backoff, timeout_seconds, retention, task_payload, is_active, deleted_at
+        max_attempts, backoff, timeout_seconds, retention, task_payload, is_active, deleted_at, retry_on, deadline_seconds,
+        pause_after_failures, max_concurrency, concurrency_key, calendar, calendar_rule
     ON jobs FOR EACH ROW EXECUTE FUNCTION cronsvc_jobs_stamp();
 CREATE TRIGGER jobs_record_insert AFTER INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION cronsvc_jobs_record();
 CREATE TRIGGER jobs_record_update AFTER UPDATE OF namespace, name, description, tags, cron_expression, every_seconds, run_at, timezone, anchor,
         start_at, end_at, max_runs, jitter_seconds, misfire_policy, misfire_grace_seconds, misfire_cap, overlap_policy, queue, priority,
-        max_attempts, backoff, timeout_seconds, retention, task_payload, is_active, deleted_at, paused_at
+        max_attempts, backoff, timeout_seconds, retention, task_payload, is_active, deleted_at, retry_on, deadline_seconds,
+        pause_after_failures, max_concurrency, concurrency_key, calendar, calendar_rule, paused_at
     ON jobs FOR EACH ROW EXECUTE FUNCTION cronsvc_jobs_record();
+
+CREATE INDEX jobs_concurrency_keys ON jobs (namespace, concurrency_key) WHERE concurrency_key IS NOT NULL;
+COMMENT ON INDEX jobs_concurrency_keys IS 'Serves counting what runs under a key.';
+
+-- Executions of the same scope share one limit; null: none.
+CREATE FUNCTION cronsvc_scope(job jobs) RETURNS text LANGUAGE sql IMMUTABLE AS
+$$ SELECT CASE WHEN job.max_concurrency IS NULL THEN NULL
+               WHEN job.concurrency_key IS NULL THEN 'job:' || job.id
+               ELSE 'key:' || job.namespace || '/' || job.concurrency_key END $$;
+COMMENT ON FUNCTION cronsvc_scope(jobs) IS 'The name under which executions of this job are counted against max_concurrency.';
+
+CREATE TABLE limit_scopes (scope text PRIMARY KEY);
+COMMENT ON TABLE limit_scopes IS 'One row for each scope in use, to be locked while its executions are counted and claimed.';
+
+CREATE FUNCTION cronsvc_jobs_resumed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.consecutive_failures := 0;
+    RETURN NEW;
+END $$;
+
+COMMENT ON FUNCTION cronsvc_jobs_resumed() IS 'Trigger: a job that is resumed starts counting its failures anew.';
+
+CREATE TRIGGER jobs_resumed BEFORE UPDATE OF paused_at ON jobs FOR EACH ROW
+    WHEN (OLD.paused_at IS NOT NULL AND NEW.paused_at IS NULL) EXECUTE FUNCTION cronsvc_jobs_resumed();
+
+-- BEFORE a change of a queue's pause: its columns go together, and an end is marked so that what was held back is called in.
+CREATE FUNCTION cronsvc_queues_stamp() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.paused_at IS NULL THEN
+        NEW.paused_by := NULL;
+        NEW.pause_note := NULL;
+        NEW.paused_until := NULL;
+        NEW.calling_in := NEW.calling_in OR OLD.paused_at IS NOT NULL;
+    ELSE
+        NEW.paused_by := coalesce(NEW.paused_by, cronsvc_actor());
+        NEW.calling_in := false;
+    END IF;
+    RETURN NEW;
+END $$;
+
+COMMENT ON FUNCTION cronsvc_queues_stamp() IS 'Trigger: keeps the columns of a pause together, and marks a queue whose pause has ended.';
+
+-- What of a queue somebody decides, and AFTER such a change: the audit entry, and a hint to the schedulers.
+CREATE FUNCTION cronsvc_queue_settings(queue queues) RETURNS jsonb LANGUAGE sql STABLE AS
+$$ SELECT to_jsonb(queue) - ARRAY['name', 'created_at', 'calling_in', 'tokens', 'tokens_at'] $$;
+
+COMMENT ON FUNCTION cronsvc_queue_settings(queues) IS 'A row of queues as the audit log keeps it.';
+
+CREATE FUNCTION cronsvc_queues_record() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF cronsvc_queue_settings(NEW) IS NOT DISTINCT FROM cronsvc_queue_settings(OLD) THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO audit_log (actor, source, action, entity, entity_id, before, after)
+    VALUES (cronsvc_actor(), nullif(current_setting('cronsvc.source', true), ''),
+            CASE WHEN (NEW.paused_at, NEW.pause_note, NEW.paused_until) IS NOT DISTINCT FROM (OLD.paused_at, OLD.pause_note, OLD.paused_until) THEN 'update'
+                 WHEN NEW.paused_at IS NULL THEN 'resume'
+                 ELSE 'pause' END,
+            'queue', NEW.name, cronsvc_queue_settings(OLD), cronsvc_queue_settings(NEW));
+    PERFORM pg_notify('cronsvc_wake', '');
+    RETURN NULL;
+END $$;
+
+COMMENT ON FUNCTION cronsvc_queues_record() IS 'Trigger: writes audit_log for a change of a queue, and wakes the schedulers.';
+
+CREATE TRIGGER queues_stamp BEFORE UPDATE OF paused_at, paused_by, pause_note, paused_until
+    ON queues FOR EACH ROW EXECUTE FUNCTION cronsvc_queues_stamp();
+CREATE TRIGGER queues_record AFTER UPDATE OF paused_at, paused_by, pause_note, paused_until, concurrency, rate_per_minute
+    ON queues FOR EACH ROW EXECUTE FUNCTION cronsvc_queues_record();
 
 CREATE FUNCTION cronsvc_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -497,6 +732,216 @@ CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audi
     FOR EACH STATEMENT EXECUTE FUNCTION cronsvc_append_only();
 CREATE TRIGGER job_revisions_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON job_revisions
     FOR EACH STATEMENT EXECUTE FUNCTION cronsvc_append_only();
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- The past, on purpose
+-- ---------------------------------------------------------------------------------------------------------------------
+-- A recovery after an outage is one backfill a job, under a bound that they share.
+CREATE TABLE recoveries (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    namespaces   text[],
+    window_from  timestamptz NOT NULL,
+    window_to    timestamptz NOT NULL,
+    selector     jsonb NOT NULL,
+    direction    text NOT NULL,
+    max_parallel integer NOT NULL,
+    max_total    integer NOT NULL,
+    status       text NOT NULL DEFAULT 'running',
+    note         text,
+    created_by   text NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at  timestamptz,
+    CONSTRAINT recoveries_window CHECK (window_from <= window_to),
+    CONSTRAINT recoveries_direction_known CHECK (direction IN ('oldest', 'newest')),
+    CONSTRAINT recoveries_parallel_bounded CHECK (max_parallel BETWEEN 1 AND 100 AND max_total BETWEEN 1 AND 1000),
+    CONSTRAINT recoveries_status_known CHECK (status IN ('running', 'finished', 'cancelled'))
+);
+
+COMMENT ON TABLE recoveries IS 'One row for each recovery after an outage: what was asked for, and the bound that its backfills share.';
+COMMENT ON COLUMN recoveries.namespaces IS 'Whose jobs it may touch; null is everything.';
+COMMENT ON COLUMN recoveries.selector IS 'Which jobs were meant: {namespace, tags, queue, namePrefix, jobIds}, each of them optional.';
+COMMENT ON COLUMN recoveries.max_parallel IS 'Unfinished executions that each of its backfills may have.';
+COMMENT ON COLUMN recoveries.max_total IS 'Unfinished executions that all of its backfills may have together.';
+
+-- A backfill goes through the instants of a window, in the order of `direction`, and lets `max_parallel` of its executions be
+-- unfinished at a time. `reached` is its own cursor: it moves in the transaction that writes the executions it passes, so a
+-- restart anywhere loses no instant and repeats none. The cursor of the job is never touched.
+CREATE TABLE backfills (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job_id       bigint NOT NULL REFERENCES jobs (id),
+    recovery_id  bigint REFERENCES recoveries (id),
+    revision     integer NOT NULL,
+    window_from  timestamptz NOT NULL,
+    window_to    timestamptz NOT NULL,
+    mode         text NOT NULL,
+    direction    text NOT NULL,
+    max_parallel integer NOT NULL,
+    params       jsonb,
+    note         text,
+    status       text NOT NULL DEFAULT 'running',
+    reached      timestamptz,
+    exhausted    boolean NOT NULL DEFAULT false,
+    planned      integer NOT NULL,
+    started      integer NOT NULL DEFAULT 0,
+    left_alone   integer NOT NULL DEFAULT 0,
+    final_counts jsonb,
+    created_by   text NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at  timestamptz,
+    CONSTRAINT backfills_window CHECK (window_from <= window_to),
+    CONSTRAINT backfills_mode_known CHECK (mode IN ('missing', 'all', 'missed')),
+    CONSTRAINT backfills_direction_known CHECK (direction IN ('oldest', 'newest')),
+    CONSTRAINT backfills_parallel_bounded CHECK (max_parallel BETWEEN 1 AND 100),
+    CONSTRAINT backfills_status_known CHECK (status IN ('running', 'paused', 'finished', 'cancelled')),
+    CONSTRAINT backfills_steps_counted CHECK (started >= 0 AND left_alone >= 0)
+);
+
+COMMENT ON TABLE backfills IS 'One row for each backfill: a window of a job whose past instants are run on purpose, a few at a time.';
+COMMENT ON COLUMN backfills.recovery_id IS 'The recovery that made it, if one did.';
+COMMENT ON COLUMN backfills.revision IS 'The definition that names the instants and is run, in job_revisions.';
+COMMENT ON COLUMN backfills.window_from IS 'The first moment of the window; the last one is window_to. Both belong to it.';
+COMMENT ON COLUMN backfills.mode IS 'missing: instants without a row or with a SKIPPED one. all: those that have ended, too. missed (recoveries): without a row or skipped as misfires.';
+COMMENT ON COLUMN backfills.direction IS 'Which end of the window comes first: oldest or newest.';
+COMMENT ON COLUMN backfills.max_parallel IS 'So many of its executions may be unfinished at a time.';
+COMMENT ON COLUMN backfills.params IS 'Laid over the config of the job in every execution.';
+COMMENT ON COLUMN backfills.status IS 'running, paused, finished or cancelled.';
+COMMENT ON COLUMN backfills.reached IS 'Its own cursor: the last instant that was decided. Moves in the transaction that writes the executions.';
+COMMENT ON COLUMN backfills.exhausted IS 'Every instant of the window has been decided; executions may still be unfinished.';
+COMMENT ON COLUMN backfills.planned IS 'Instants in the window.';
+COMMENT ON COLUMN backfills.started IS 'Instants decided so far that became executions.';
+COMMENT ON COLUMN backfills.left_alone IS 'Instants decided so far that were not touched.';
+COMMENT ON COLUMN backfills.final_counts IS 'How its executions had ended when the last of them had; until then they are counted.';
+CREATE INDEX backfills_open ON backfills (id) WHERE final_counts IS NULL;
+
+COMMENT ON INDEX backfills_open IS 'Serves the schedulers: which backfills may have something to do.';
+CREATE INDEX backfills_job ON backfills (job_id, id);
+
+COMMENT ON INDEX backfills_job IS 'Serves the backfills of a job.';
+CREATE INDEX backfills_recovery ON backfills (recovery_id) WHERE recovery_id IS NOT NULL;
+
+COMMENT ON INDEX backfills_recovery IS 'Serves the backfills of a recovery.';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- When jobs shall not run: calendars and maintenance windows
+-- ---------------------------------------------------------------------------------------------------------------------
+-- A calendar closes dates, read in the time zone of whichever job asks. `jobs.calendar` names one of the job's namespace.
+CREATE TABLE calendars (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    namespace   text NOT NULL DEFAULT 'default',
+    name        text NOT NULL,
+    description text NOT NULL DEFAULT '',
+    weekend     smallint[] NOT NULL DEFAULT '{}',
+    revision    integer NOT NULL DEFAULT 1,
+    created_by  text NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    deleted_at  timestamptz,
+    CONSTRAINT calendars_name CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$'),
+    CONSTRAINT calendars_weekend CHECK (weekend <@ '{1,2,3,4,5,6,7}'::smallint[] AND cardinality(weekend) < 7)
+);
+
+COMMENT ON TABLE calendars IS 'Named lists of dates on which nothing runs, for the jobs of their namespace that follow them. Change by SQL: call cronsvc_calendar_changed.';
+COMMENT ON COLUMN calendars.name IS 'Unique in its namespace among calendars that are not deleted; jobs.calendar.';
+COMMENT ON COLUMN calendars.weekend IS 'Weekdays that are never working days: 1 is Monday, 7 Sunday.';
+COMMENT ON COLUMN calendars.revision IS 'Grows by one with each change; ETag and If-Match of the API.';
+COMMENT ON COLUMN calendars.deleted_at IS 'Set when deleted; the name is free again.';
+CREATE UNIQUE INDEX calendars_named ON calendars (namespace, name) WHERE deleted_at IS NULL;
+
+COMMENT ON INDEX calendars_named IS 'One live calendar a name in each namespace, and the look-up by name.';
+
+CREATE TABLE calendar_dates (
+    calendar_id bigint NOT NULL REFERENCES calendars (id) ON DELETE CASCADE,
+    date        date NOT NULL,
+    label       text NOT NULL DEFAULT '',
+    PRIMARY KEY (calendar_id, date)
+);
+
+COMMENT ON TABLE calendar_dates IS 'The dates of calendars, in the time zone of whichever job asks.';
+COMMENT ON COLUMN calendar_dates.label IS 'What the day is, for people.';
+CREATE INDEX jobs_calendars ON jobs (namespace, calendar) WHERE calendar IS NOT NULL;
+
+COMMENT ON INDEX jobs_calendars IS 'Serves a change of a calendar: the jobs that follow it.';
+
+-- What a calendar closes, as {dates, weekend}; null when there is none of that name. VOLATILE, so that whoever has waited
+-- for a row's lock reads what was committed meanwhile.
+CREATE FUNCTION cronsvc_calendar_days(namespace text, calendar text) RETURNS jsonb LANGUAGE sql VOLATILE AS
+$$ SELECT jsonb_build_object('weekend', to_jsonb(c.weekend), 'dates',
+                             coalesce((SELECT jsonb_agg(d.date) FROM calendar_dates AS d WHERE d.calendar_id = c.id), '[]'))
+     FROM calendars AS c WHERE c.namespace = $1 AND c.name = $2 AND c.deleted_at IS NULL $$;
+
+COMMENT ON FUNCTION cronsvc_calendar_days(text, text) IS 'What a calendar closes: {dates, weekend}; null when there is none of that name.';
+
+-- The cursors of the jobs that follow this calendar are worked out anew by the next tick, from the first instant that has no
+-- row yet. Whoever changes a calendar by SQL calls it in the same transaction.
+CREATE FUNCTION cronsvc_calendar_changed(calendar_id bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    moved bigint;
+BEGIN
+    PERFORM FROM jobs AS j JOIN calendars AS c ON c.namespace = j.namespace AND c.name = j.calendar
+      WHERE c.id = calendar_id AND j.deleted_at IS NULL ORDER BY j.id FOR NO KEY UPDATE OF j;
+    UPDATE jobs AS j
+       SET next_fire_time = CASE WHEN j.armed_revision = j.revision
+                                 THEN least(j.next_fire_time - interval '1 microsecond', clock_timestamp())
+                                 ELSE j.next_fire_time END,
+           armed_revision = 0, quarantine_reason = NULL
+      FROM calendars AS c
+     WHERE c.id = calendar_id AND c.namespace = j.namespace AND c.name = j.calendar AND j.deleted_at IS NULL
+       AND j.next_fire_time IS NOT NULL;
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    PERFORM pg_notify('cronsvc_wake', '');
+    RETURN moved;
+END $$;
+
+COMMENT ON FUNCTION cronsvc_calendar_changed(bigint) IS 'Has the cursors of the jobs that follow this calendar worked out anew; returns how many.';
+
+-- A window concerns the jobs that match namespace, queue and any of the tags, as far as they are given. Whether an instant
+-- lies inside is decided in the transaction that records it. Several open at once: one that skips wins; what is held stays
+-- until none concerns it any more.
+CREATE TABLE maintenance_windows (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name            text NOT NULL,
+    namespace       text,
+    tags            text[] NOT NULL DEFAULT '{}',
+    queue           text,
+    starts_at       timestamptz,
+    ends_at         timestamptz,
+    cron_expression varchar(256),
+    timezone        text NOT NULL DEFAULT 'UTC',
+    duration_seconds integer,
+    during          text NOT NULL,
+    spread_seconds  integer NOT NULL DEFAULT 0,
+    coalesce        boolean NOT NULL DEFAULT false,
+    reason          text NOT NULL DEFAULT '',
+    revision        integer NOT NULL DEFAULT 1,
+    created_by      text NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    cancelled_at    timestamptz,
+    cancelled_by    text,
+    CONSTRAINT maintenance_windows_name_filled CHECK (name <> ''),
+    CONSTRAINT maintenance_windows_during_known CHECK (during IN ('skip', 'hold')),
+    CONSTRAINT maintenance_windows_bounds CHECK (starts_at < ends_at),
+    CONSTRAINT maintenance_windows_one_kind CHECK (
+        (cron_expression IS NULL AND duration_seconds IS NULL AND starts_at IS NOT NULL AND ends_at IS NOT NULL)
+        OR (cron_expression IS NOT NULL AND duration_seconds IS NOT NULL)),
+    CONSTRAINT maintenance_windows_duration_bounded CHECK (duration_seconds BETWEEN 1 AND 2678400),
+    CONSTRAINT maintenance_windows_spread_bounded CHECK (spread_seconds BETWEEN 0 AND 86400),
+    CONSTRAINT maintenance_windows_cancelled_whole CHECK (num_nulls(cancelled_at, cancelled_by) IN (0, 2))
+);
+
+COMMENT ON TABLE maintenance_windows IS 'When which jobs shall not run: once, or by a cron expression and a duration.';
+COMMENT ON COLUMN maintenance_windows.namespace IS 'Jobs of this namespace only; null: of all. tags and queue narrow it further.';
+COMMENT ON COLUMN maintenance_windows.tags IS 'Jobs with any of these tags; empty: whatever their tags.';
+COMMENT ON COLUMN maintenance_windows.starts_at IS 'When it opens; of one that recurs: no opening begins before.';
+COMMENT ON COLUMN maintenance_windows.ends_at IS 'When it is over; of one that recurs: no opening begins after.';
+COMMENT ON COLUMN maintenance_windows.cron_expression IS 'When it opens, again and again, for duration_seconds; null: once.';
+COMMENT ON COLUMN maintenance_windows.during IS 'skip: what is due inside becomes SKIPPED (maintenance). hold: it waits for the end.';
+COMMENT ON COLUMN maintenance_windows.spread_seconds IS 'What was held is released over this stretch after the end, by a hash of job and instant.';
+COMMENT ON COLUMN maintenance_windows.coalesce IS 'Of each job only the latest held execution stays; those before are CANCELLED (replaced).';
+COMMENT ON COLUMN maintenance_windows.cancelled_at IS 'Since when it is over before its time.';
+CREATE INDEX maintenance_windows_standing ON maintenance_windows (ends_at) WHERE cancelled_at IS NULL;
+
+COMMENT ON INDEX maintenance_windows_standing IS 'Serves the tick: windows that may be open.';
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- What may be relied upon: read-only views, grantable as one schema (sql/roles.sql)
@@ -519,12 +964,13 @@ SELECT id, namespace, name, description, tags,
        retention, task_payload ->> 'type' AS task_type, is_active, paused_at, paused_by, pause_note, paused_until,
        CASE WHEN is_active AND paused_at IS NULL AND quarantine_reason IS NULL AND armed_revision = revision
             THEN next_fire_time END AS next_fire_time,
-       last_fire_time, fire_count, revision, armed_revision = revision AS is_armed, quarantine_reason, created_at, updated_at
+       last_fire_time, fire_count, revision, armed_revision = revision AS is_armed, quarantine_reason, created_at, updated_at,
+       retry_on, deadline_seconds, pause_after_failures, consecutive_failures, calendar, calendar_rule
   FROM public.jobs WHERE deleted_at IS NULL;
 
 COMMENT ON VIEW cronsvc_v1.jobs IS 'Jobs that are not deleted, without the configuration of what they run.';
 COMMENT ON COLUMN cronsvc_v1.jobs.state IS 'active, paused, inactive, quarantined, or ended (no instant is left).';
-COMMENT ON COLUMN cronsvc_v1.jobs.next_fire_time IS 'The next instant that will fire; null when none will, or when no scheduler has computed it yet (is_armed).';
+COMMENT ON COLUMN cronsvc_v1.jobs.next_fire_time IS 'The next instant the ledger accounts for: it will fire, unless the calendar closes that day. Null when there is none, or when no scheduler has computed it yet (is_armed).';
 COMMENT ON COLUMN cronsvc_v1.jobs.is_armed IS 'False until a scheduler has seen the latest change of the schedule.';
 
 CREATE VIEW cronsvc_v1.revisions AS
@@ -539,7 +985,9 @@ SELECT e.id, e.job_id, j.namespace, j.name AS job_name, e.scheduled_time, e.trig
        e.attempt, e.max_attempts, e.worker_id, e.created_at AS queued_at, e.ready_at, e.dispatches, e.start_time, e.end_time,
        extract(epoch FROM e.end_time - e.start_time) * 1000 AS duration_ms,
        extract(epoch FROM e.start_time - e.scheduled_time) AS lateness_seconds,
-       e.previous_time, e.skipped_until, e.skipped_count, e.requested_by, e.progress, e.result, e.error, e.log_details
+       e.previous_time, e.skipped_until, e.skipped_count, e.requested_by, e.progress, e.result, e.error, e.log_details,
+       e.cancel_requested_at, e.cancel_requested_by, e.cancel_note, e.resolved_at, e.resolved_by, e.resolve_note, e.deadline_at, e.backfill_id,
+       e.window_id
   FROM public.job_executions e JOIN public.jobs j ON j.id = e.job_id;
 
 COMMENT ON VIEW cronsvc_v1.executions IS 'Every instant of every job and what became of it. Bound scheduled_time in WHERE.';
@@ -548,6 +996,9 @@ COMMENT ON COLUMN cronsvc_v1.executions.ready_at IS 'When it may start, or could
 COMMENT ON COLUMN cronsvc_v1.executions.start_time IS 'When the latest attempt began; attempts has them all.';
 COMMENT ON COLUMN cronsvc_v1.executions.duration_ms IS 'Of the latest attempt.';
 COMMENT ON COLUMN cronsvc_v1.executions.lateness_seconds IS 'From the instant to the start of the latest attempt, so backoff counts for one that was retried.';
+COMMENT ON COLUMN cronsvc_v1.executions.cancel_requested_at IS 'Since when it shall end; set on a RUNNING row until its worker has stopped it.';
+COMMENT ON COLUMN cronsvc_v1.executions.resolved_at IS 'A FAILED row with null here is a dead letter.';
+COMMENT ON COLUMN cronsvc_v1.executions.deadline_at IS 'No attempt begins after this moment.';
 
 CREATE VIEW cronsvc_v1.attempts AS
 SELECT a.execution_id, a.job_id, j.namespace, j.name AS job_name, a.scheduled_time, a.attempt, a.outcome, a.worker_id,
@@ -560,7 +1011,8 @@ COMMENT ON COLUMN cronsvc_v1.attempts.queued_at IS 'When this try became ready t
 COMMENT ON COLUMN cronsvc_v1.attempts.wait_seconds IS 'How long it then waited for a worker.';
 
 -- Each scheduled row names the instant before it; an instant that was named and has no row (nor lies in a range row) was lost.
--- Scalar subqueries, because each is one look-up in the primary key; as a join it would read every partition there is.
+-- Scalar subqueries, because each is one look-up in the primary key; as a join it would read every partition there is. What
+-- retention forgot lies before the first row of the schedule; a backfill may have written rows from before that.
 CREATE VIEW cronsvc_v1.gaps AS
 SELECT e.job_id, j.namespace, j.name AS job_name, e.previous_time AS missing_time, e.scheduled_time AS seen_from
   FROM public.job_executions e JOIN public.jobs j ON j.id = e.job_id
@@ -570,14 +1022,63 @@ SELECT e.job_id, j.namespace, j.name AS job_name, e.previous_time AS missing_tim
        (SELECT p.skipped_until FROM public.job_executions p
          WHERE p.job_id = e.job_id AND p.scheduled_time < e.previous_time AND p.trigger = 'schedule'
          ORDER BY p.scheduled_time DESC LIMIT 1)
-   AND e.previous_time >= (SELECT min(o.scheduled_time) FROM public.job_executions o WHERE o.job_id = e.job_id);
+   AND e.previous_time >= (SELECT min(o.scheduled_time) FROM public.job_executions o WHERE o.job_id = e.job_id AND o.trigger = 'schedule');
 
 COMMENT ON VIEW cronsvc_v1.gaps IS 'Instants that were recorded once and whose row is missing. Always empty, or something outside cronsvc deleted rows. Bound seen_from.';
 
-CREATE VIEW cronsvc_v1.queues AS
-SELECT name, paused_at, paused_by, pause_note, paused_until, concurrency, rate_per_minute, created_at FROM public.queues;
+-- Kept statistics and living rows together, in one snapshot: a row is in exactly one of the two.
+CREATE VIEW cronsvc_v1.statistics AS
+SELECT s.job_id, j.namespace, j.name AS job_name, s.day, s.trigger, sum(s.success)::bigint AS success, sum(s.failed)::bigint AS failed,
+       sum(s.skipped)::bigint AS skipped, sum(s.cancelled)::bigint AS cancelled, sum(s.attempts)::bigint AS attempts,
+       sum(s.duration_ms_sum)::bigint AS duration_ms_sum, min(s.duration_ms_min) AS duration_ms_min, max(s.duration_ms_max) AS duration_ms_max
+  FROM (SELECT job_id, day, trigger, success, failed, skipped, cancelled, attempts, duration_ms_sum, duration_ms_min, duration_ms_max
+          FROM public.job_statistics
+         UNION ALL
+        SELECT e.job_id, (e.scheduled_time AT TIME ZONE 'UTC')::date, e.trigger, (e.status = 'SUCCESS')::int, (e.status = 'FAILED')::int,
+               (e.status = 'SKIPPED')::int, (e.status = 'CANCELLED')::int, e.attempt, coalesce(d.ms, 0), d.ms, d.ms
+          FROM public.job_executions e,
+               LATERAL (SELECT CASE WHEN e.status = 'SUCCESS' THEN (extract(epoch FROM e.end_time - e.start_time) * 1000)::bigint END AS ms) AS d
+         WHERE e.status IN ('SUCCESS', 'FAILED', 'SKIPPED', 'CANCELLED')) AS s
+  JOIN public.jobs j ON j.id = s.job_id
+ GROUP BY s.job_id, j.namespace, j.name, s.day, s.trigger;
 
-COMMENT ON VIEW cronsvc_v1.queues IS 'The queues that jobs have named.';
+COMMENT ON VIEW cronsvc_v1.statistics IS 'Executions that have ended, by job, day (UTC) and trigger, whether their rows are kept or gone. Bound job_id.';
+COMMENT ON COLUMN cronsvc_v1.statistics.duration_ms_sum IS 'Of the successful ones: how long their last attempts took together.';
+
+CREATE VIEW cronsvc_v1.recoveries AS
+SELECT id, namespaces, window_from, window_to, selector, direction, max_parallel, max_total, status, note, created_by, created_at, finished_at
+  FROM public.recoveries;
+
+COMMENT ON VIEW cronsvc_v1.recoveries IS 'Recoveries after outages.';
+
+CREATE VIEW cronsvc_v1.backfills AS
+SELECT b.id, b.job_id, j.namespace, j.name AS job_name, b.recovery_id, b.revision, b.window_from, b.window_to, b.mode, b.direction,
+       b.max_parallel, b.note, b.status, b.planned, b.started, b.left_alone, b.final_counts, b.created_by, b.created_at, b.finished_at
+  FROM public.backfills b JOIN public.jobs j ON j.id = b.job_id;
+
+COMMENT ON VIEW cronsvc_v1.backfills IS 'Backfills and how far they are; executions.backfill_id leads to what they run.';
+
+CREATE VIEW cronsvc_v1.calendars AS
+SELECT c.id, c.namespace, c.name, c.description, c.weekend, c.revision, c.created_by, c.created_at, c.updated_at, d.date, d.label
+  FROM public.calendars c LEFT JOIN public.calendar_dates d ON d.calendar_id = c.id
+ WHERE c.deleted_at IS NULL;
+
+COMMENT ON VIEW cronsvc_v1.calendars IS 'Calendars, one row for each of their dates (one with a null date for a calendar without).';
+
+CREATE VIEW cronsvc_v1.maintenance_windows AS
+SELECT id, name, namespace, tags, queue, starts_at, ends_at, cron_expression, timezone, duration_seconds, during, spread_seconds,
+       "coalesce", reason, revision, created_by, created_at, updated_at, cancelled_at, cancelled_by
+  FROM public.maintenance_windows;
+
+COMMENT ON VIEW cronsvc_v1.maintenance_windows IS 'Maintenance windows, past and ahead.';
+
+CREATE VIEW cronsvc_v1.queues AS
+SELECT name, paused_at, paused_by, pause_note, paused_until, concurrency, rate_per_minute, created_at,
+       paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > clock_timestamp()) AS is_paused
+  FROM public.queues;
+
+COMMENT ON VIEW cronsvc_v1.queues IS 'The queues there are, with pause and limits.';
+COMMENT ON COLUMN cronsvc_v1.queues.is_paused IS 'Nothing of it begins now; false as soon as paused_until has passed.';
 
 CREATE VIEW cronsvc_v1.workers AS
 SELECT id, name, version, queues, concurrency, running, state, started_at, heartbeat_at, lease_until,

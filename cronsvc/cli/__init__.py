@@ -13,8 +13,11 @@ from typing import Annotated
 import typer
 
 from cronsvc import __version__
+from cronsvc.cli.backfills import add_backfills
 from cronsvc.cli.check import add_check
 from cronsvc.cli.environment import Environment
+from cronsvc.cli.executions import add_executions
+from cronsvc.cli.explain import add_explain
 from cronsvc.cli.jobs import add_jobs
 from cronsvc.cli.keys import add_keys
 from cronsvc.cli.processes import add_processes
@@ -55,6 +58,9 @@ def version() -> None:
 add_processes(app)
 add_check(app)
 add_jobs(app)
+add_explain(app)
+add_backfills(app)
+add_executions(app)
 add_keys(app)
 app.command()(version)
 

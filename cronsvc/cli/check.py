@@ -92,7 +92,7 @@ async def _job_types(settings: "Settings") -> str:
     from cronsvc.executors.base import ExecutorSettings
     from cronsvc.executors.registry import load_executors
 
-    executors = load_executors(ExecutorSettings(egress_allow=settings.egress_allow))
+    executors = load_executors(ExecutorSettings.of(settings))
     for executor in executors.values():
         await executor.close()
     return ", ".join(sorted(executors))

@@ -55,10 +55,13 @@ def trigger(
     job: Annotated[str, typer.Argument(metavar="NAME_OR_ID")],
     params: Annotated[str, typer.Option(help="JSON object laid over the job's config for this run.")] = "{}",
     namespace: Annotated[str | None, typer.Option(help="Where to look for the name.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key again within 24 hours prints the same id and runs nothing.")
+    ] = None,
 ) -> None:
     """Run a job now, beside its schedule; prints the execution's id."""
     environment: Environment = context.obj
-    print(asyncio.run(_trigger(environment.logging_settings(), job, _object(params), namespace)))
+    print(asyncio.run(_trigger(environment.logging_settings(), job, _object(params), namespace, idempotency_key)))
 
 
 def _object(params: str) -> dict[str, Any]:
@@ -107,7 +110,7 @@ async def _show(settings: "Settings", name_or_id: str, namespace: str | None) ->
     from cronsvc.processes.wiring import wired
 
     async with wired(settings, application_name="cronsvc-cli", max_size=1) as services:
-        job = await _find(services.jobs, name_or_id, namespace)
+        job = await find_job(services.jobs, name_or_id, namespace)
         executions = await services.executions.list(operator(), job_id=job.id, limit=SHOWN_EXECUTIONS)
     definition = job.definition
     facts: list[tuple[str, object]] = [
@@ -146,17 +149,21 @@ async def _show(settings: "Settings", name_or_id: str, namespace: str | None) ->
     )
 
 
-async def _trigger(settings: "Settings", name_or_id: str, params: dict[str, Any], namespace: str | None) -> int:
+async def _trigger(
+    settings: "Settings", name_or_id: str, params: dict[str, Any], namespace: str | None, key: str | None
+) -> int:
     from cronsvc.cli.callers import operator
     from cronsvc.processes.wiring import wired
 
     async with wired(settings, application_name="cronsvc-cli", max_size=1) as services:
-        job = await _find(services.jobs, name_or_id, namespace)
+        job = await find_job(services.jobs, name_or_id, namespace)
+        if key is not None:
+            return (await services.jobs.trigger_once(job.id, operator(), key=key, params=params)).execution.id
         execution = await services.jobs.trigger(job.id, operator(), params=params)
     return execution.id
 
 
-async def _find(jobs: "Jobs", name_or_id: str, namespace: str | None) -> "Job":
+async def find_job(jobs: "Jobs", name_or_id: str, namespace: str | None) -> "Job":
     """The job of this name, else of this id: a name may be made of digits."""
     from cronsvc.cli.callers import operator
     from cronsvc.errors import Conflict, NotFound

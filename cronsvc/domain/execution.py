@@ -1,12 +1,13 @@
 """One occurrence of a job: its states, and the small values that travel with it.
 
-                   ┌──────── retry: dispatch_at = now + backoff ────────┐
-                   ▼                                                    │
+                   ┌──────── retry: dispatch_at = now + backoff ─────────┐
+                   ▼                                                     │
     (fire) ───▶ QUEUED ─── claim: attempt + 1, claim_no + 1 ───▶ RUNNING ┤
-       │           │                                                    ├──▶ SUCCESS
-       │           │                                                    ├──▶ FAILED
-       │           └──────────────▶ CANCELLED ◀─────────────────────────┘
-       └──────▶ SKIPPED
+       │         ▲ │                                                     ├──▶ SUCCESS ─┐
+       │         │ ├── its deadline passes ──▶ FAILED ◀──────────────────┤             │
+       │         │ └────────────────────▶ CANCELLED ◀────────────────────┘             │
+       │         └── again, when somebody asks: SUCCESS, FAILED, CANCELLED ────────────┘
+       └──────▶ SKIPPED ─── backfill ───▶ QUEUED
 
 TRANSITIONS is that drawing as data; a test holds the two together.
 """
@@ -22,22 +23,30 @@ class Status(StrEnum):
     QUEUED = "QUEUED"  # recorded; waits for its ticket, its backoff or a free worker
     RUNNING = "RUNNING"  # claimed by a worker that holds a lease
     SUCCESS = "SUCCESS"  # an attempt reported success
-    FAILED = "FAILED"  # no attempts left, or a failure that no attempt can mend; a dead letter until resolved
+    FAILED = "FAILED"  # no attempts left, or a failure that no attempt can mend; a dead letter until somebody acts
     SKIPPED = "SKIPPED"  # due, and deliberately not run; status_reason says why
     CANCELLED = "CANCELLED"  # stopped by a person or replaced by a newer execution
 
 
+# Ended: only what somebody asks for leads out of these.
 TERMINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.SKIPPED, Status.CANCELLED})
+
+# What may be retried by its id. What was SKIPPED never ran, and may stand for many instants: a backfill runs those.
+REPEATABLE = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELLED})
 
 TRANSITIONS: Mapping[Status | None, frozenset[Status]] = {
     None: frozenset({Status.QUEUED, Status.SKIPPED}),
-    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED}),
+    Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
     Status.RUNNING: frozenset({Status.QUEUED, Status.SUCCESS, Status.FAILED, Status.CANCELLED}),
-    Status.SUCCESS: frozenset(),
-    Status.FAILED: frozenset(),
-    Status.SKIPPED: frozenset(),
-    Status.CANCELLED: frozenset(),
+    Status.SUCCESS: frozenset({Status.QUEUED}),
+    Status.FAILED: frozenset({Status.QUEUED}),
+    Status.SKIPPED: frozenset({Status.QUEUED}),
+    Status.CANCELLED: frozenset({Status.QUEUED}),
 }
+
+
+# The one HTTP status with a meaning of its own here.
+GONE = 410
 
 
 class Trigger(StrEnum):
@@ -52,12 +61,15 @@ class Reason(StrEnum):
     """`status_reason`: why a row is FAILED, SKIPPED or CANCELLED."""
 
     ERROR = "error"  # FAILED: the last attempt reported a failure
-    TIMEOUT = "timeout"  # FAILED: the last attempt ran out of time
+    TIMEOUT = "timeout"  # FAILED: the last attempt ran out of time, or the whole execution passed its deadline
     LOST = "lost"  # FAILED: the worker died holding it, its effect is unknown
     MISFIRE = "misfire"  # SKIPPED: seen later than the grace allows
     OVERLAP = "overlap"  # SKIPPED: the previous one is unfinished
     PAUSED = "paused"  # SKIPPED: the job was paused at that instant
+    CALENDAR = "calendar"  # SKIPPED: its calendar closes that day; it may have moved to another
+    MAINTENANCE = "maintenance"  # SKIPPED: in a maintenance window that skips
     USER = "user"  # CANCELLED: by a person
+    REPLACED = "replaced"  # CANCELLED: a newer execution of the job took its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +99,10 @@ class Claimed:
     ready_at: datetime  # when this attempt became ready to run: recorded, or its backoff over
     start_time: datetime
     params: Mapping[str, Any] | None
+    deadline_left: float | None = None  # seconds from the claim to the deadline of the execution; None: it has none
+    # Of the definition it pinned:
+    retry_on: tuple[str, ...] | None = None
+    counted: bool = False  # its job pauses after so many failures in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +150,25 @@ class Finish:
     error: ErrorDetail | None = None
     http_status: int | None = None
     excerpt: str | None = None
+    attempt_error: ErrorDetail | None = None  # what the attempt itself ended with, when that is not `error`
+    counted: bool = False
+    progress: int | None = None  # the last word of the attempt on it; None leaves what the row says
+    log_details: str | None = None  # JSON text, likewise
+
+    @property
+    def target_is_gone(self) -> bool:
+        """The target said 410: it will not come back, so its job is paused."""
+        return (
+            self.status is Status.FAILED
+            and self.http_status == GONE
+            and self.error is not None
+            and self.error.type == "http_status"
+        )
+
+    @property
+    def steers_job(self) -> bool:
+        """Whether it may pause its job, so that it must be written with the job's row locked."""
+        return self.target_is_gone or (self.counted and self.status in (Status.SUCCESS, Status.FAILED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +200,18 @@ class Execution:
     result: Any
     error: Mapping[str, Any] | None
     log_details: Any
+    cancel_requested_at: datetime | None
+    cancel_requested_by: str | None
+    cancel_note: str | None
+    resolved_at: datetime | None
+    resolved_by: str | None
+    resolve_note: str | None
+    backfill_id: int | None = None
+
+    @property
+    def is_dead_letter(self) -> bool:
+        """Failed for good, and nobody has dealt with it yet."""
+        return self.status is Status.FAILED and self.resolved_at is None
 
 
 @dataclass(frozen=True, slots=True)

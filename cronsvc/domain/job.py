@@ -6,12 +6,12 @@ and equal those of the table.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Any
 
 from cronsvc.domain.retry import Backoff
-from cronsvc.domain.schedule import Schedule
+from cronsvc.domain.schedule import Schedule, ScheduleError, next_fire
 
 
 class MisfirePolicy(StrEnum):
@@ -23,6 +23,10 @@ class MisfirePolicy(StrEnum):
 class OverlapPolicy(StrEnum):
     ALLOW = "allow"  # run beside the unfinished one
     SKIP = "skip"  # record SKIPPED(overlap) instead
+    BUFFER_ONE = "buffer_one"  # one waits until the unfinished one has ended; more are SKIPPED(overlap)
+    BUFFER_ALL = "buffer_all"  # each waits for the one before it, in order
+    CANCEL_OTHER = "cancel_other"  # ask the unfinished one to stop, run when it has
+    TERMINATE_OTHER = "terminate_other"  # the unfinished one is CANCELLED(replaced) at once, run now
 
 
 class Priority(IntEnum):
@@ -32,13 +36,21 @@ class Priority(IntEnum):
     LOW = 15
 
 
+DEFAULT_DAYS = 90
+
+_TICK = timedelta(microseconds=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long rows of a job are kept; None for a count means no limit by count."""
+    """How long rows of a job are kept; None for a count means no limit by count.
+
+    `days` at its default means what the operator decided (CRONSVC_RETENTION_DAYS); another number is the job's own.
+    """
 
     keep_completed: int | None = None
     keep_failed: int | None = None
-    days: int = 90
+    days: int = DEFAULT_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +77,16 @@ class JobDefinition:
     misfire_grace_seconds: int = 60
     misfire_cap: int = 100
     overlap_policy: OverlapPolicy = OverlapPolicy.ALLOW
+    max_concurrency: int | None = None  # executions that run at a time
+    concurrency_key: str | None = None  # jobs of one namespace with the same key share their limit
     queue: str = "default"
     priority: Priority = Priority.NORMAL
     max_attempts: int = 3
     backoff: Backoff = field(default_factory=Backoff)
+    retry_on: tuple[str, ...] | None = None  # None: whatever the job type calls retryable
     timeout_seconds: int = 60
+    deadline_seconds: int | None = None  # for the whole execution, from when it first became ready
+    pause_after_failures: int | None = None  # so many FAILED executions in a row pause the job
     retention: Retention = field(default_factory=Retention)
     is_active: bool = True
 
@@ -101,7 +118,13 @@ class Job:
     def upcoming_fire_time(self) -> datetime | None:
         """The next instant that will really fire: None while paused, inactive or quarantined."""
         held = self.pause is not None or not self.definition.is_active or self.quarantine_reason is not None
-        return None if held else self.next_fire_time
+        first, schedule = self.next_fire_time, self.definition.schedule
+        if held or first is None or schedule.calendar is None:
+            return None if held else first
+        try:
+            return next_fire(schedule, first - _TICK)  # the cursor may stand on an instant that the calendar closes
+        except ScheduleError:
+            return first  # written by SQL; the tick will say what is wrong
 
 
 def merge_params(config: Mapping[str, Any], params: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Schedules: the one set of functions that preview, backfill, forecast and firing share.
 
-A schedule is a cron expression, an interval or one instant, bounded by an optional start and end. Promises: every
-instant is aware, in UTC and a whole second; the next one is always later than the one given, so that iterating
-and starting afresh agree; times around clock changes follow the Debian rule (`zones`). Naive datetimes are refused.
+A schedule is a cron expression, an interval or one instant, bounded by an optional start and end, perhaps with a
+calendar (`calendars`). Promises: every instant is aware, in UTC and a whole second; the next one is always later than
+the one given, so that iterating and starting afresh agree; times around clock changes follow the Debian rule (`zones`).
+`next_fire`, `fires_between` and `last_fire` speak of what runs; `next_instant`, `instants_between` and `last_instant`
+of what the ledger accounts for, which a calendar makes more. Naive datetimes are refused.
 
 croniter is here as a second opinion and never as the clock: when a schedule is defined, its reading of the fields
 must equal ours wherever it is known to be right (reference/cron.md lists where it is not).
@@ -10,19 +12,21 @@ must equal ours wherever it is known to be right (reference/cron.md lists where 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from dataclasses import field as a_field
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache, partial
 from zoneinfo import ZoneInfo
 
 from croniter import CroniterError, croniter
 
 from cronsvc.domain import cron, spread, words, zones
+from cronsvc.domain.calendars import CalendarRule, ClosedDays, Working
 from cronsvc.domain.cron_syntax import FIELDS, CronField, CronSyntaxError
+from cronsvc.domain.steps import Step, between, latest
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_EVERY_SECONDS = 366 * 86_400
 
-_ONE_SECOND = timedelta(seconds=1)
 _ONE_MICROSECOND = timedelta(microseconds=1)
 
 
@@ -44,7 +48,8 @@ class Schedule:
     """When a job runs: exactly one of `cron_expression` (H already resolved), `every_seconds` and `run_at`.
 
     An interval's instants are `anchor + k * every_seconds`, for any whole k; without an anchor they are counted from
-    the Unix epoch. `start_at` and `end_at` are inclusive.
+    the Unix epoch. `start_at` and `end_at` are inclusive. `closed_days` is what the calendar of that name holds:
+    whoever loads a schedule brings it along, and one whose calendar is not there cannot be asked for instants.
     """
 
     cron_expression: str | None = None
@@ -54,6 +59,9 @@ class Schedule:
     anchor: datetime | None = None
     start_at: datetime | None = None
     end_at: datetime | None = None
+    calendar: str | None = None
+    calendar_rule: CalendarRule = CalendarRule.SKIP
+    closed_days: ClosedDays | None = a_field(default=None, compare=False)
 
 
 def validate(schedule: Schedule, *, now: datetime) -> None:
@@ -74,6 +82,8 @@ def validate(schedule: Schedule, *, now: datetime) -> None:
         check_with_croniter(schedule.cron_expression)
     if schedule.every_seconds is not None and not 1 <= schedule.every_seconds <= LONGEST_EVERY_SECONDS:
         raise ScheduleError("every", f"is {schedule.every_seconds} seconds; 1 second to 366 days are possible")
+    if schedule.calendar is not None and next_fire(schedule, now) is None and next_instant(schedule, now) is not None:
+        raise ScheduleError("calendar", f"closes every instant of this schedule after {_utc('now', now)}")
     if schedule.run_at is None and next_fire(schedule, now) is None:
         if schedule.end_at is not None:
             raise ScheduleError("endAt", f"no instant of this schedule lies between {_utc('now', now)} and endAt")
@@ -135,44 +145,79 @@ def next_fire(schedule: Schedule, after: datetime) -> datetime | None:
 
     Cron results are remembered per (expression, timezone, after): a herd of equal jobs costs one computation.
     """
-    return _next(schedule, _utc("after", after), remember=True)
+    return _step(schedule, remember=True)(_utc("after", after))
+
+
+def next_instant(schedule: Schedule, after: datetime) -> datetime | None:
+    """Return the first instant strictly after `after` that the ledger accounts for, run or not: a cursor's place."""
+    return _step(schedule, remember=True, every=True)(_utc("after", after))
 
 
 def fires_between(schedule: Schedule, after: datetime, until: datetime, limit: int) -> list[datetime]:
     """Return the instants t with after < t <= until in order, at most `limit` of them."""
-    found: list[datetime] = []
-    last = _utc("until", until)
-    instant = _next(schedule, _utc("after", after), remember=False) if limit > 0 else None
-    while instant is not None and instant <= last:
-        found.append(instant)
-        if len(found) >= limit:
-            break
-        instant = _next(schedule, instant, remember=False)
-    return found
+    return between(_step(schedule), _utc("after", after), _utc("until", until), limit)
+
+
+def instants_between(schedule: Schedule, after: datetime, until: datetime, limit: int) -> list[datetime]:
+    """`fires_between` for every instant that the ledger accounts for."""
+    return between(_step(schedule, every=True), _utc("after", after), _utc("until", until), limit)
 
 
 def last_fire(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
-    """Return the latest instant t with after < t <= until; None when there is none.
+    """Return the latest instant t with after < t <= until; None when there is none."""
+    return latest(_step(schedule), _utc("after", after), _utc("until", until))
 
-    Halves the stretch that can hold it, so a year of an every-second job costs some thirty steps, not thirty million.
-    """
-    end = _utc("until", until)
-    found = _next(schedule, _utc("after", after), remember=False)
-    if found is None or found > end:
-        return None
-    # `found` is an instant of the schedule and there is none in (end, until]. Instants are whole seconds apart.
-    while end - found >= _ONE_SECOND:
-        middle = found + (end - found) / 2
-        later = _next(schedule, middle, remember=False)
-        if later is None or later > end:
-            end = middle
-        else:
-            found = later
-    return found
+
+def last_instant(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
+    """`last_fire` for every instant that the ledger accounts for."""
+    return latest(_step(schedule, every=True), _utc("after", after), _utc("until", until))
+
+
+def is_closed(schedule: Schedule, instant: datetime) -> bool:
+    """Whether an instant that the ledger accounts for does not run, because its calendar closes that day."""
+    return schedule.calendar is not None and _working(schedule, remember=False).is_closed(instant)
+
+
+def moved_to(schedule: Schedule, instant: datetime) -> datetime | None:
+    """Where the calendar moves an instant that it closes; None: nowhere."""
+    return None if schedule.calendar is None else _working(schedule, remember=False).moved(instant)
+
+
+def _step(schedule: Schedule, *, remember: bool = False, every: bool = False) -> Step:
+    """From one instant in UTC to the next: those that run, or with `every` all that the ledger accounts for."""
+    if schedule.calendar is None:
+        return partial(_next, schedule, remember=remember)
+    working = _working(schedule, remember=remember)
+    return working.next_event if every else working.next_run
+
+
+def _working(schedule: Schedule, *, remember: bool) -> Working:
+    if schedule.closed_days is None:
+        raise ScheduleError("calendar", f"there is no calendar {schedule.calendar!r} in its namespace")
+    return Working(
+        schedule.closed_days,
+        schedule.calendar_rule,
+        _rules(schedule.timezone),
+        partial(_next, schedule, remember=remember),
+        partial(_taken_over, schedule, schedule.closed_days),
+        schedule.start_at,
+        schedule.end_at,
+    )
+
+
+@lru_cache(maxsize=512)
+def _taken_over(schedule: Schedule, days: ClosedDays, day: date) -> tuple[datetime, ...]:
+    """What a working day takes over from the closed dates beside it; one computation for a herd."""
+    try:
+        return _working(replace(schedule, closed_days=days), remember=False).taken_over(day)
+    except ScheduleError:
+        raise
+    except ValueError as error:
+        raise ScheduleError("calendarRule", str(error)) from None
 
 
 def _next(schedule: Schedule, after: datetime, *, remember: bool) -> datetime | None:
-    """`next_fire` for an `after` known to be in UTC; `remember` goes through the memory that herds share."""
+    """The next instant that the schedule itself names; `remember` goes through the memory that herds share."""
     if schedule.start_at is not None and after < schedule.start_at:
         after = _utc("startAt", schedule.start_at) - _ONE_MICROSECOND
     if schedule.cron_expression is not None:
@@ -230,6 +275,13 @@ def resolve_hash(expression: str, key: str) -> str:
 
 def describe(schedule: Schedule) -> str:
     """Return the schedule in words, such as `At 09:00, Monday through Friday (Europe/London)`; never fails."""
+    said = _describe(schedule)
+    if schedule.calendar is None:
+        return said
+    return f"{said}, {words.CALENDAR_RULES[schedule.calendar_rule]} closed days of {schedule.calendar}"
+
+
+def _describe(schedule: Schedule) -> str:
     if schedule.cron_expression is not None:
         return words.describe_cron(schedule.cron_expression, schedule.timezone)
     if schedule.every_seconds is not None:

@@ -6,6 +6,7 @@ itself is shown instead.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from cron_descriptor import ExpressionDescriptor, Options  # type: ignore[import-untyped]  # ships no py.typed
@@ -14,6 +15,14 @@ from cronsvc.domain import cron
 from cronsvc.domain.cron_syntax import CronSyntaxError, split_fields
 
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+
+
+CALENDAR_RULES: Mapping[str, str] = {
+    "skip": "skipping",
+    "next": "moved to the next working day on",
+    "previous": "moved to the previous working day on",
+}
+"""What a calendar rule does, before `closed days of …`."""
 
 
 def describe_cron(expression: str, timezone: str) -> str:

@@ -7,7 +7,7 @@ that follow the clock run at every real moment that matches.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib import resources
@@ -69,6 +69,23 @@ def next_instant(
     except OverflowError:  # ran past the year 9999
         return None
     return None if found is None else found.replace(tzinfo=UTC)
+
+
+def local(instant: datetime, rules: ZoneInfo) -> datetime:
+    """Return the naive wall time at an aware instant; fold 1 marks the second pass of a repeated hour."""
+    return _wall_at(instant.astimezone(UTC).replace(tzinfo=None), rules)
+
+
+def instant_of(wall: datetime, rules: ZoneInfo) -> datetime:
+    """Return the instant of a naive wall time: the first pass if it is repeated, right after the gap if skipped."""
+    before, later = _offsets(wall, rules)
+    instant = _change(wall, before, later, rules) if before < later else wall - before
+    return instant.replace(tzinfo=UTC, fold=0)
+
+
+def start_of(day: date, rules: ZoneInfo) -> datetime:
+    """Return the instant at which a date begins."""
+    return instant_of(datetime.combine(day, time.min), rules)
 
 
 def _next_named(

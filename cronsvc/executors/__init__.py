@@ -16,4 +16,9 @@ The rules every job type keeps:
 API_CALL, the seeds' job type, reads top down: `api_call_config.py` (what a person writes → one prepared request),
 `egress.py` (which addresses it may reach, checked when the socket is made), `resolver.py` (names to addresses),
 `api_call.py` (the one request), `api_call_answer.py` (what is kept of the answer), `outcomes.py` (what it means).
+
+PYTHON calls functions that the operator registered (`handler_registry.py`): `python.py`, and for plain functions
+`python_child.py` in a process of its own. COMMAND (`command.py`) runs programs that the operator listed, SQL (`sql.py`)
+one statement on a database that the operator named. `children.py` is how a process of ours ends when it should,
+`jsonable.py` how anybody's values become small JSON, `config_faults.py` how a strict model's faults become sentences.
 """

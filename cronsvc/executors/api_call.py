@@ -73,7 +73,7 @@ class ApiCall:
 
     async def _call(self, config: PreparedCall, context: RunContext, exchange: Exchange) -> None:
         """Send the request and read the answer into `exchange`, as far as it is kept."""
-        session = self._session(config.listed_host, keeps=context.attempt == 1 and context.max_attempts > 1)
+        session = self._session(config.listed_host, keeps=context.attempt == 1 and not context.at_most_once)
         response = await session.request(
             config.method,
             config.url,
@@ -147,20 +147,11 @@ async def _note_written(_session: aiohttp.ClientSession, trace: SimpleNamespace,
     trace.trace_request_ctx.written = True
 
 
-def idempotency_key(context: RunContext) -> str:
-    """The key of an execution, the same for all its attempts.
-
-    Ids start at 1 in every database; with the instant beside them, two deployments hardly ever say the same key.
-    """
-    instant = context.scheduled_time.astimezone(UTC)
-    return f"cronsvc-{context.job_id}-{context.execution_id}-{instant:%Y%m%dT%H%M%S.%fZ}"
-
-
 def _own_headers(config: PreparedCall, context: RunContext) -> list[tuple[str, str]]:
     instant = context.scheduled_time.astimezone(UTC)
     return [
         ("Accept-Encoding", "identity"),
-        ("Idempotency-Key", idempotency_key(context)),
+        ("Idempotency-Key", context.idempotency_key),
         ("X-Cronsvc-Job-Id", str(context.job_id)),
         ("X-Cronsvc-Execution-Id", str(context.execution_id)),
         ("X-Cronsvc-Scheduled-Time", instant.isoformat().replace("+00:00", "Z")),
@@ -214,7 +205,7 @@ def _reason(error: Exception, config: PreparedCall) -> str:
 def _outcome(exchange: Exchange, context: RunContext, trouble: Trouble | None, reason: str) -> Outcome:
     """What the exchange means, with what is kept of the answer."""
     status = exchange.status
-    at_most_once = context.max_attempts == 1
+    at_most_once = context.at_most_once
     # A status that is not success is an answer, even when the body behind it broke off.
     happened: int | Trouble = trouble or Trouble.PROTOCOL
     if status is not None and (trouble is None or not 200 <= status <= 299):

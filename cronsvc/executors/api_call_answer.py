@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cronsvc.executors.jsonable import cut, storable
+
 EXCERPT_BYTES = 65_536
 RESULT_BODY_BYTES = 8_192  # the result sits in the hot table; the excerpt holds the rest
 JSON_DEPTH = 32
@@ -33,7 +35,6 @@ KEPT_HEADER_CHARACTERS = 512
 # Not every codec Python knows may meet a stranger's bytes; these are what the web uses.
 CHARSET = re.compile(r"charset=\"?([A-Za-z0-9_-]{1,40})", re.ASCII | re.IGNORECASE)
 CODECS = {"iso-8859-1": "latin-1", "latin1": "latin-1", "windows-1252": "cp1252", "utf-16": "utf-16"}
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 @dataclass(slots=True)
@@ -86,11 +87,6 @@ class Exchange:
             return cut(text, RESULT_BODY_BYTES)
 
 
-def storable(text: str) -> str:
-    """The text with what Postgres cannot hold replaced by U+FFFD."""
-    return UNSTORABLE.sub("\ufffd", text)
-
-
 def storable_json(value: Any, depth: int = JSON_DEPTH) -> Any:
     """A parsed JSON value that jsonb can hold; raises ValueError when it is nested too deeply or not finite."""
     if depth < 0:
@@ -104,9 +100,3 @@ def storable_json(value: Any, depth: int = JSON_DEPTH) -> Any:
     if isinstance(value, dict):
         return {storable(name): storable_json(item, depth - 1) for name, item in value.items()}
     return value
-
-
-def cut(text: str, limit: int) -> str:
-    """At most `limit` bytes of the text's UTF-8, never half a character."""
-    encoded = text.encode()
-    return text if len(encoded) <= limit else encoded[:limit].decode(errors="ignore")

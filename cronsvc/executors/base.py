@@ -1,21 +1,70 @@
-"""What a job type must provide.
+"""What a job type must provide, and what it is given.
 
 An executor is one class behind one `cronsvc.executors` entry point. `parse` runs when a job is created and again in
 the worker, so a definition written by SQL is checked too; `run` makes one attempt and answers with an Outcome. A worker
 cancels `run` when the timeout passes, when it drains and when its lease is lost: clean up and re-raise.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Protocol
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol, Self
 
+from cronsvc.config import Settings
+from cronsvc.config_values import Command
 from cronsvc.domain.execution import Outcome
+from cronsvc.errors import FieldError, InvalidInput
+
+
+class NotInstalled(InvalidInput):
+    """Raised by `parse`: the config names something (a handler, a database, a command) that this process lacks.
+
+    Whoever defines a job is told so. A worker hands the ticket back, for one that has it, and burns no attempt.
+    `elsewhere`: this process was given no such things at all, so it cannot judge and lets the definition pass.
+    """
+
+    def __init__(self, errors: Sequence[FieldError], *, elsewhere: bool = False) -> None:
+        super().__init__(errors)
+        self.elsewhere = elsewhere
+
+
+class Reporter(Protocol):
+    """Where an attempt says how it is getting on. Neither call waits or fails; both are capped."""
+
+    def progress(self, percent: float, note: str | None) -> None:
+        """Say how far it is, from 0 to 100; the note replaces the one before, None keeps it."""
+        ...
+
+    def log(self, message: str, level: str, fields: Mapping[str, Any]) -> None:
+        """Add a line: `debug`, `info`, `warning` or `error`."""
+        ...
+
+    def lost(self, count: int) -> None:
+        """Count lines that were dropped before they came here."""
+        ...
+
+
+class Silent:
+    """A reporter that nobody listens to."""
+
+    def progress(self, percent: float, note: str | None) -> None:
+        return
+
+    def log(self, message: str, level: str, fields: Mapping[str, Any]) -> None:
+        return
+
+    def lost(self, count: int) -> None:
+        return
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """The attempt an executor is asked to make. `timeout_seconds` is the whole budget of this attempt."""
+    """The attempt an executor is asked to make. `timeout_seconds` is the whole budget of this attempt.
+
+    `params` came with the trigger; they are already laid over the config that `parse` saw. `budget` is how many tries
+    the job allows (None: `max_attempts`, which also counts the tries before somebody asked for another round).
+    """
 
     execution_id: int
     job_id: int
@@ -25,13 +74,39 @@ class RunContext:
     max_attempts: int
     claim_no: int
     timeout_seconds: float
+    params: Mapping[str, Any] = field(default_factory=dict)
+    budget: int | None = None
+    reporter: Reporter = field(default_factory=Silent, repr=False, compare=False)
+
+    @property
+    def at_most_once(self) -> bool:
+        """Whether no other try may follow this one, so that an unknown effect has to be told as `lost`."""
+        return (self.budget or self.max_attempts) == 1
+
+    async def progress(self, percent: float, note: str | None = None) -> None:
+        """Show how far the attempt is, from 0 to 100, within about half a second; gives way to others once."""
+        self.reporter.progress(percent, note)
+        await asyncio.sleep(0)
+
+    def log(self, message: str, level: str = "info", **fields: Any) -> None:
+        """Add a line to the execution's log; the oldest of more than 200 lines or 64 KB go."""
+        self.reporter.log(message, level, fields)
+
+    @property
+    def idempotency_key(self) -> str:
+        """The key of an execution, the same for all its attempts.
+
+        Ids start at 1 in every database; with the instant beside them, two deployments hardly ever say the same key.
+        """
+        instant = self.scheduled_time.astimezone(UTC)
+        return f"cronsvc-{self.job_id}-{self.execution_id}-{instant:%Y%m%dT%H%M%S.%fZ}"
 
 
 class Executor(Protocol):
     """One job type. Instances are made once a process by their entry point with an ExecutorSettings."""
 
     def parse(self, config: Mapping[str, Any]) -> Any:
-        """Check a `taskPayload.config`; raises InvalidInput with fields below `taskPayload.config`."""
+        """Check a `taskPayload.config`; raises InvalidInput with fields below `taskPayload.config`, or NotInstalled."""
         ...
 
     async def run(self, config: Any, context: RunContext) -> Outcome:
@@ -47,8 +122,23 @@ class Executor(Protocol):
 class ExecutorSettings:
     """What the operator grants to job types.
 
-    `egress_allow` lists the CIDRs and host names that job URLs may reach although they are private.
+    `egress_allow` lists the CIDRs and host names that job URLs may reach although they are private, `handler_modules`
+    the modules whose `@handler` functions PYTHON jobs may name, `sql_dsns` the databases of SQL jobs by name (they hold
+    passwords), `commands` what COMMAND jobs may run by name.
     """
 
     egress_allow: tuple[str, ...] = ()
     max_connections: int = 100
+    handler_modules: tuple[str, ...] = ()
+    sql_dsns: Mapping[str, str] = field(default_factory=dict, repr=False)
+    commands: Mapping[str, Command] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """What these settings grant."""
+        return cls(
+            egress_allow=settings.egress_allow,
+            handler_modules=settings.handler_modules,
+            sql_dsns=settings.sql_connections(),
+            commands=settings.commands,
+        )

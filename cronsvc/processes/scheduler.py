@@ -17,11 +17,16 @@ from cronsvc import __version__
 from cronsvc.config import Settings
 from cronsvc.errors import CronsvcError, Unavailable
 from cronsvc.queue import Broker
+from cronsvc.services.admission import release_held
+from cronsvc.services.backfilling import advance_backfills
 from cronsvc.services.dispatch import Dispatcher
+from cronsvc.services.failing import end_overdue
 from cronsvc.services.pausing import resume_ended
+from cronsvc.services.queues import tend_queues
 from cronsvc.services.running import rescue
 from cronsvc.services.scheduling import Scheduling
 from cronsvc.services.upkeep import make_partitions, upkeep
+from cronsvc.services.windows import release_windows
 from cronsvc.store import presence
 from cronsvc.store.listen import Doorbell
 from cronsvc.store.pool import Database
@@ -31,6 +36,8 @@ _log = logging.getLogger("cronsvc.scheduler")
 
 RESCUE_SECONDS = 2.0
 EPOCH_SECONDS = 2.0
+QUEUES_SECONDS = 1.0
+BACKFILL_SECONDS = 1.0
 BEAT_SECONDS = 5.0
 UPKEEP_SECONDS = 600.0
 
@@ -87,6 +94,7 @@ class _Loop:
         self._doorbell = doorbell
         self._settings = settings
         self._id = uuid.uuid4()
+        self._stirred = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None) -> None:
         """Rounds until `stop`; each failure is logged once and waited out, so a dead dependency costs no CPU."""
@@ -117,6 +125,7 @@ class _Loop:
 
     async def _round(self) -> float:
         """Do what is due; returns the seconds until the next round, 0 for at once."""
+        self._stirred.set()
         tick = await self._scheduling.tick()
         if tick.more:
             return 0.0
@@ -133,6 +142,12 @@ class _Loop:
                 pauses.append(0.5 if taken == 0 else 0.0)
             else:
                 pauses.append(due.dispatch)
+        if due.release is not None:
+            if due.release <= 0 and await release_windows(self._db):
+                return 0.0
+            pauses.append(max(due.release, HELD_SECONDS))
+        if due.held and await release_held(self._db, self._dispatcher):
+            return 0.0
         if due.fire is not None:
             # Due, and yet the tick found nothing: its shard is locked.
             held = tick.jobs == 0 and due.fire <= 0
@@ -140,7 +155,7 @@ class _Loop:
         return min(pauses)
 
     async def chores(self, name: str) -> None:
-        """Rescue, the watch over Redis, presence and upkeep, each at its own pace."""
+        """Rescue, deadlines, the watch over Redis, the ends of queues' pauses, presence and upkeep."""
         grace = timedelta(seconds=self._settings.lease_seconds)
 
         async def beat() -> None:
@@ -149,16 +164,35 @@ class _Loop:
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_every(RESCUE_SECONDS, lambda: self._rescue(grace)))
+            tasks.create_task(_every(RESCUE_SECONDS, lambda: end_overdue(self._db)))
             tasks.create_task(_every(EPOCH_SECONDS, self._watch_redis))
+            tasks.create_task(_every(QUEUES_SECONDS, self._tend_queues))
+            tasks.create_task(self._advance_backfills())
             tasks.create_task(_every(BEAT_SECONDS, beat))
             tasks.create_task(_every(UPKEEP_SECONDS, self._upkeep))
 
     async def _rescue(self, grace: timedelta) -> None:
         if await rescue(self._db, grace=grace):
-            self._doorbell.rung.set()  # what was lost runs again
+            self._doorbell.rung.set()  # what was lost runs again, and what waited for it may
 
     async def _watch_redis(self) -> None:
         if await self._dispatcher.watch_epoch():
+            self._doorbell.rung.set()
+
+    async def _advance_backfills(self) -> None:
+        """Step the backfills with each round, for what rings the doorbell may be one of their ends, and each second."""
+        while True:
+            try:
+                await advance_backfills(self._db, self._dispatcher, advisory_locks=self._settings.advisory_locks)
+            except CronsvcError as error:
+                _log.debug("%s", error)  # the main loop announces it
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BACKFILL_SECONDS):
+                    await self._stirred.wait()
+            self._stirred.clear()
+
+    async def _tend_queues(self) -> None:
+        if await tend_queues(self._db):
             self._doorbell.rung.set()
 
     async def _upkeep(self) -> None:

@@ -10,10 +10,21 @@ from cronsvc.executors.registry import load_executors
 from cronsvc.processes.preparation import opened_database
 from cronsvc.queue import Broker
 from cronsvc.services.access import Access
+from cronsvc.services.backfills import Backfills
+from cronsvc.services.bulk_pausing import BulkPausing
+from cronsvc.services.calendars import Calendars
+from cronsvc.services.dead_letters import DeadLetters
 from cronsvc.services.dispatch import Dispatcher
+from cronsvc.services.ending import Endings
 from cronsvc.services.executions import Executions
+from cronsvc.services.explaining import Explaining
+from cronsvc.services.history import History
 from cronsvc.services.jobs import Jobs
+from cronsvc.services.monitoring import Monitoring
+from cronsvc.services.queues import Queues
+from cronsvc.services.recoveries import Recoveries
 from cronsvc.services.status import StatusReader
+from cronsvc.services.windows import Windows
 from cronsvc.web.services import Services
 
 
@@ -26,13 +37,25 @@ async def wired(settings: Settings, *, application_name: str, max_size: int | No
         )
         broker = Broker.open(settings.require_redis_url(), prefix=settings.redis_prefix)
         stack.push_async_callback(broker.close)
-        executors = load_executors(ExecutorSettings(egress_allow=settings.egress_allow))
+        executors = load_executors(ExecutorSettings.of(settings))
         for executor in executors.values():
             stack.push_async_callback(executor.close)
         dispatcher = Dispatcher(database, broker, redispatch=timedelta(seconds=settings.redispatch_seconds))
+        backfills = Backfills(database, executors, retention_days=settings.retention_days)
         yield Services(
             jobs=Jobs(database, executors, dispatcher, settings.default_queue),
             executions=Executions(database),
+            explaining=Explaining(database),
+            history=History(database),
             access=Access(database),
             status=StatusReader(database, broker),
+            endings=Endings(database, dispatcher),
+            dead_letters=DeadLetters(database, dispatcher),
+            queues=Queues(database),
+            bulk_pausing=BulkPausing(database, dispatcher),
+            monitoring=Monitoring(database),
+            backfills=backfills,
+            recoveries=Recoveries(database, backfills),
+            calendars=Calendars(database),
+            windows=Windows(database),
         )

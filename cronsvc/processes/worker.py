@@ -27,7 +27,7 @@ from cronsvc.tasks import cancelled
 
 _log = logging.getLogger("cronsvc.worker")
 
-QUEUES_SECONDS = 5.0
+QUEUES_SECONDS = 1.0
 FLUSH_SECONDS = 3.0
 
 
@@ -52,7 +52,7 @@ async def run_worker(
         )
         stack.push_async_callback(db.close)
         if executors is None:
-            executors = load_executors(ExecutorSettings(egress_allow=settings.egress_allow))
+            executors = load_executors(ExecutorSettings.of(settings))
             for executor in executors.values():
                 stack.push_async_callback(executor.close)
         broker = Broker.open(settings.require_redis_url(), prefix=settings.redis_prefix)
@@ -83,11 +83,15 @@ class _Worker:
         self._db = db
         self._name = name
         self._lease = timedelta(seconds=settings.lease_seconds)
-        self._runner = Runner(db, executors, worker_id=uuid.uuid4())
+        self._runner = Runner(
+            db, executors, worker_id=uuid.uuid4(), cancel_grace=timedelta(seconds=settings.cancel_grace_seconds)
+        )
         self._queues: tuple[str, ...] = settings.worker_queues or (settings.default_queue,)
         self._tickets = TicketWorker(
             broker, queues=self._queues, concurrency=settings.worker_concurrency, handle=self._runner.handle
         )
+        self._paused: frozenset[str] = frozenset()
+        self._told: tuple[uuid.UUID, tuple[str, ...]] | None = None  # the row that says which queues we serve
         self._draining = False
         self._retired: uuid.UUID | None = None
 
@@ -146,15 +150,22 @@ class _Worker:
                 working.cancel()
 
     async def _follow_queues(self) -> None:
-        """A worker that was told no queues serves every queue there is, new ones within five seconds."""
-        while not self._settings.worker_queues and not cancelled():
+        """Leave paused queues alone; told no queues, serve every queue there is. Both within QUEUES_SECONDS."""
+        while not cancelled():
             with suppress(Unavailable):
                 async with self._db.statements() as conn:
-                    names = tuple(await queues.names(conn)) or self._queues
-                    if names != self._queues:
-                        await presence.serve_queues(conn, process_id=self._runner.worker_id, queues=names)
-                self._queues = names
-                self._tickets.set_queues(names)
+                    known = await queues.names(conn)
+                    paused = frozenset(name for name, is_paused in known.items() if is_paused)
+                    served = self._settings.worker_queues or tuple(known) or self._queues
+                    telling = (self._runner.worker_id, served)
+                    if telling != self._told and await presence.serve(conn, process_id=telling[0], queues=served):
+                        self._told = telling
+                if paused != self._paused:
+                    self._paused = paused
+                    self._tickets.set_paused(paused)
+                if served != self._queues:
+                    self._queues = served
+                    self._tickets.set_queues(served)
             await asyncio.sleep(QUEUES_SECONDS)
 
     async def _register(self, stop: asyncio.Event) -> None:

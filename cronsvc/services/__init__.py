@@ -15,7 +15,13 @@ The life of one firing, in the order of the files to read:
               that was frozen meanwhile writes nothing. A failure with attempts left goes back to QUEUED. T5. When a
               worker's lease runs out, what it held is counted as lost and tried again, or FAILED(lost) when it must not
               be: nobody knows whether its target was called, and the row says so.
-`upkeep`      Partitions ahead and behind.
+`stopping`    An attempt ends early: a person cancelled it, its lease is gone, or its process drains.
+`backfilling` The past on purpose: schedulers step through windows that people named, a few instants at a time. A step
+              is one transaction that writes executions and moves the backfill's own cursor; the job's cursor stays.
+`failing`     What an end does to its job: failures in a row or a target that is gone pause it, in the transaction of
+              that end; what still waits at its deadline is FAILED.
+`upkeep`      Partitions ahead and behind; rows that a job keeps fewer of. Whatever goes is counted in `job_statistics`
+              by the statement that deletes it.
 
 People act through `jobs` (with `job_validation` and `job_edits`), `executions`, `access`, `status` and `preview`. An
 edit first settles what its old definition owes, then changes; revision, audit row and cursor go with it or not at all.

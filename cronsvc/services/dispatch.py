@@ -11,7 +11,7 @@ from datetime import timedelta
 from cronsvc.domain.execution import Ticket
 from cronsvc.errors import Unavailable
 from cronsvc.queue import Broker
-from cronsvc.store import dispatches, ticks
+from cronsvc.store import dispatches, queues, ticks
 from cronsvc.store.pool import Database
 
 _log = logging.getLogger("cronsvc.dispatch")
@@ -48,7 +48,8 @@ class Dispatcher:
     async def redispatch(self) -> int:
         """T2: push every waiting execution whose dispatch is due; returns how many were taken up.
 
-        One replica at a time, and never while Redis is away: a push that cannot arrive would only move the date.
+        One replica at a time, and never while Redis is away: a push that cannot arrive would only move the date. What
+        belongs to a paused queue is parked instead, until the pause ends.
         """
         if self._down:
             return 0  # `watch_epoch` looks after it; asking here as well would hold up the ticks
@@ -58,10 +59,14 @@ class Dispatcher:
             async with self._db.transaction() as conn:
                 if not await ticks.try_lock(conn, ticks.REDISPATCH_LOCK):
                     return taken
-                tickets = await dispatches.redispatch(conn, batch=self._batch, redispatch=self.redispatch_after)
+                paused = await queues.hold_paused(conn)
+                parked = await queues.park(conn, paused, batch=self._batch) if paused else 0
+                tickets = await dispatches.redispatch(
+                    conn, batch=self._batch, redispatch=self.redispatch_after, paused=paused
+                )
             await self.push(tickets)
             taken += len(tickets)
-            if len(tickets) < self._batch or self._down:
+            if max(len(tickets), parked) < self._batch or self._down:
                 return taken
 
     async def watch_epoch(self) -> bool:

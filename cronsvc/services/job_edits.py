@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from cronsvc.domain.execution import Reason
 from cronsvc.domain.job import Job, JobDefinition
-from cronsvc.domain.schedule import ScheduleError, fires_between, last_fire, next_fire, tzdata_version
+from cronsvc.domain.schedule import ScheduleError, instants_between, last_instant, next_instant, tzdata_version
 from cronsvc.errors import Conflict
 from cronsvc.executors.base import Executor
 from cronsvc.services.job_validation import checked
@@ -74,8 +74,8 @@ async def account_for_pause(conn: Conn, locked: JobState, *, now: datetime) -> J
         first = first_ahead(locked)
         if first is None or first > now:
             return locked
-        last = last_fire(schedule, first, now) or first
-        held = fires_between(schedule, first - _INSTANT, last, MOST_COUNTED + 1)
+        last = last_instant(schedule, first, now) or first
+        held = instants_between(schedule, first - _INSTANT, last, MOST_COUNTED + 1)
         cursor = cursor_after(job.definition, last, fire_count=job.fire_count)
     except ScheduleError:
         return locked  # written by SQL and unusable: the next tick, or the edit under way, deals with it
@@ -87,18 +87,22 @@ async def account_for_pause(conn: Conn, locked: JobState, *, now: datetime) -> J
     return JobState(passed, armed=True, readable=locked.readable)
 
 
-async def resume(conn: Conn, locked: JobState, *, now: datetime) -> Job:
-    """End the pause of a locked job, its skipped instants recorded and its cursor after `now`."""
-    await account_for_pause(conn, locked, now=now)
+async def resume(conn: Conn, locked: JobState, *, now: datetime, catch_up: bool = False) -> Job:
+    """End the pause of a locked job, its skipped instants recorded and its cursor after `now`.
+
+    With `catch_up` both stay as they are: those instants are due, and a tick decides about them.
+    """
+    if not catch_up:
+        await account_for_pause(conn, locked, now=now)
     resumed = await jobs.resume(conn, locked.job.id)
     assert resumed is not None  # the row is locked and paused
     return resumed
 
 
 def cursor_after(definition: JobDefinition, after: datetime, *, fire_count: int) -> Cursor:
-    """The first instant strictly later than `after`, unless the job has run as often as it may."""
+    """The first instant strictly later than `after` to account for, unless the job has run as often as it may."""
     done = definition.max_runs is not None and fire_count >= definition.max_runs
-    return Cursor(None if done else next_fire(definition.schedule, after), tzdata_version())
+    return Cursor(None if done else next_instant(definition.schedule, after), tzdata_version())
 
 
 def first_ahead(state: JobState) -> datetime | None:
@@ -116,6 +120,7 @@ def _moves_instants(stored: JobDefinition, wanted: JobDefinition) -> bool:
     """Whether the change is one of those that the table's trigger, too, takes as a change of when the job runs."""
     return (
         wanted.schedule != stored.schedule
+        or (wanted.schedule.calendar is not None and wanted.namespace != stored.namespace)
         or wanted.max_runs != stored.max_runs
         or (wanted.is_active and not stored.is_active)
     )

@@ -14,16 +14,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cronsvc.domain.job import Job, JobDefinition, merge_params
+from cronsvc.domain.retry import NEVER_RETRIED, BackoffType
 from cronsvc.domain.schedule import Schedule, ScheduleError, faults
 from cronsvc.errors import FieldError, InvalidInput
-from cronsvc.executors.base import Executor
+from cronsvc.executors.base import Executor, NotInstalled
 from cronsvc.services.preview import anchored, resolved
 
 MAX_PARAMS_BYTES = 64 * 1024
 MAX_CONFIG_BYTES = 256 * 1024
 MAX_DEPTH = 32
+MOST_DELAYS = 100
+MOST_RETRY_ON = 50
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
+_FAILURE = re.compile(r"[a-z][a-z0-9_]{0,62}|http_status:[1-5][0-9]{2}", re.ASCII)
 _NAME_RULE = "is 1 to 63 letters, digits or _.- and starts with a letter or digit"
 _YEAR_SECONDS = 366 * 86_400
 _GREATEST_INTEGER = 2**31 - 1
@@ -40,6 +44,7 @@ def checked(
     schedule, bad = _checked_schedule(definition, now, stored)
     bad += _text_faults(definition)
     bad += _number_faults(definition)
+    bad += _retry_faults(definition)
     bad += payload_faults(definition.task_payload.type, definition.task_payload.config, executors)
     if bad:
         raise InvalidInput(bad)
@@ -57,6 +62,8 @@ def payload_faults(kind: str, config: Mapping[str, Any], executors: Mapping[str,
         return [FieldError("taskPayload.config", fault)]
     try:
         executor.parse(config)
+    except NotInstalled as error:
+        return [] if error.elsewhere else list(error.errors)
     except InvalidInput as error:
         return list(error.errors)
     return []
@@ -163,6 +170,11 @@ def _text_faults(definition: JobDefinition) -> list[FieldError]:
     fault = _text_fault(definition.description, 0, 10_000, lines=True)
     if fault is not None:
         bad.append(FieldError("description", fault))
+    key = definition.concurrency_key
+    if key is not None and (fault := _text_fault(key, 1, 200)) is not None:
+        bad.append(FieldError("concurrencyKey", fault))
+    if key is not None and definition.max_concurrency is None:
+        bad.append(FieldError("maxConcurrency", "is needed beside concurrencyKey: how many of the key run at a time"))
     if len(definition.tags) > 50 or len(set(definition.tags)) < len(definition.tags):
         bad.append(FieldError("tags", "lists at most 50 tags, each once"))
     for tag in definition.tags[:50]:
@@ -175,17 +187,22 @@ def _text_faults(definition: JobDefinition) -> list[FieldError]:
 def _number_faults(definition: JobDefinition) -> list[FieldError]:
     """Everything that is counted; the bounds are those of the table, or tighter."""
     backoff, retention = definition.backoff, definition.retention
+    longest_delay = min(604_800, backoff.max_seconds)
     ranges: list[tuple[str, float | None, float, float]] = [
         ("maxRuns", definition.max_runs, 1, _GREATEST_INTEGER),
         ("jitterSeconds", definition.jitter_seconds, 0, 86_400),
         ("misfireGraceSeconds", definition.misfire_grace_seconds, 0, _YEAR_SECONDS),
         ("misfireCap", definition.misfire_cap, 1, 10_000),
+        ("maxConcurrency", definition.max_concurrency, 1, 10_000),
         ("maxAttempts", definition.max_attempts, 1, 100),
         ("timeoutSeconds", definition.timeout_seconds, 1, 604_800),
+        ("deadlineSeconds", definition.deadline_seconds, 1, _YEAR_SECONDS),
+        ("pauseAfterFailures", definition.pause_after_failures, 1, 1000),
         ("backoff.delaySeconds", backoff.delay_seconds, 0, 604_800),
         ("backoff.factor", backoff.factor, 1, 100),
         ("backoff.maxSeconds", backoff.max_seconds, 0, 604_800),
         ("backoff.jitter", backoff.jitter, 0, 1),
+        *((f"backoff.delays[{n}]", delay, 0, longest_delay) for n, delay in enumerate(backoff.delays[:MOST_DELAYS])),
         ("retention.keepCompleted", retention.keep_completed, 0, _GREATEST_INTEGER),
         ("retention.keepFailed", retention.keep_failed, 0, _GREATEST_INTEGER),
         ("retention.days", retention.days, 1, 36_600),
@@ -195,6 +212,26 @@ def _number_faults(definition: JobDefinition) -> list[FieldError]:
         for field, value, low, high in ranges
         if value is not None and not low <= value <= high  # a NaN fails this too
     ]
+
+
+def _retry_faults(definition: JobDefinition) -> list[FieldError]:
+    """The list of delays, and the failures to retry on."""
+    bad: list[FieldError] = []
+    delays, listed = definition.backoff.delays, definition.backoff.type is BackoffType.LIST
+    if listed and not 1 <= len(delays) <= MOST_DELAYS:
+        bad.append(FieldError("backoff.delays", f"lists 1 to {MOST_DELAYS} delays in seconds; the last one repeats"))
+    if delays and not listed:
+        bad.append(FieldError("backoff.delays", f"belongs to the type list, not to {definition.backoff.type.value}"))
+    named = definition.retry_on or ()
+    if len(named) > MOST_RETRY_ON or len(set(named)) < len(named):
+        bad.append(FieldError("retryOn", f"lists at most {MOST_RETRY_ON} failures, each once"))
+    for each in named[:MOST_RETRY_ON]:
+        if _FAILURE.fullmatch(each) is None:
+            words = "is an error type such as timeout, or http_status:503 for one answer"
+            bad.append(FieldError("retryOn", f"{each[:100]!r} is none: each {words}"))
+        elif each in NEVER_RETRIED:
+            bad.append(FieldError("retryOn", f"{each} is a failure that no further attempt can mend"))
+    return bad
 
 
 def _text_fault(text: str, shortest: int, longest: int, *, lines: bool = False) -> str | None:

@@ -15,21 +15,23 @@ from typing import Any
 from cronsvc.domain.execution import Execution, Reason, Ticket
 from cronsvc.domain.job import Job, JobDefinition
 from cronsvc.domain.schedule import ScheduleError
-from cronsvc.errors import Conflict, Forbidden, InvalidInput, NotFound, PreconditionFailed
+from cronsvc.errors import Conflict, Forbidden, NotFound, PreconditionFailed
 from cronsvc.executors.base import Executor
 from cronsvc.services import job_edits
 from cronsvc.services.access import Caller
+from cronsvc.services.closed_days import with_closed_days
 from cronsvc.services.dispatch import Dispatcher
 from cronsvc.services.job_validation import check_filter, check_note, check_params, checked
 from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_id_cursor
+from cronsvc.services.pausing import check_until
 from cronsvc.services.preview import check_count, instants
 from cronsvc.services.scheduling import settle
-from cronsvc.store import audit, executions, jobs, partitions
+from cronsvc.services.triggering import OnceKey, Triggered
+from cronsvc.store import audit, calendars, executions, jobs, partitions
 from cronsvc.store.jobs import JobState, Revision
 from cronsvc.store.pool import Conn, Database
 
 GREATEST_ID = 2**63 - 1
-LONGEST_PAUSE = timedelta(days=3660)
 INSTANT = timedelta(microseconds=1)
 
 
@@ -58,6 +60,9 @@ class Jobs:
         definition = self._with_queue(definition)
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
             now = await jobs.now(conn)
+            if definition.schedule.calendar is not None:
+                await calendars.hold(conn, namespace=definition.namespace)
+            definition = await with_closed_days(conn, definition)
             return await job_edits.create(conn, checked(definition, self._executors, now=now), now=now)
 
     async def get(self, job_id: int, caller: Caller) -> Job:
@@ -115,9 +120,10 @@ class Jobs:
         if_revision: int | None = None,
     ) -> Job:
         """`replace` with what `change` makes of the present definition, read under the lock: no edit gets lost."""
-        async with self._editing(job_id, caller, if_revision) as (conn, locked):
+        async with self._editing(job_id, caller, if_revision, redefines=True) as (conn, locked):
             definition = self._with_queue(change(locked.job.definition))
             _allow(definition.namespace, caller)
+            definition = await with_closed_days(conn, definition)
             return await job_edits.redefine(conn, locked, definition, self._executors)
 
     async def delete(self, job_id: int, caller: Caller, *, if_revision: int | None = None) -> None:
@@ -132,12 +138,8 @@ class Jobs:
     ) -> Job:
         """Hold a job back, for good or `until` an instant ahead. A paused job gets the new note and end."""
         check_note(note)
-        if until is not None and until.utcoffset() is None:
-            raise InvalidInput.of("until", "has no UTC offset; write for example 2026-01-31T09:00:00Z")
         async with self._editing(job_id, caller) as (conn, locked):
-            now = await jobs.now(conn)
-            if until is not None and not now < until <= now + LONGEST_PAUSE:
-                raise InvalidInput.of("until", f"lies ahead, by at most ten years; it is {now:%Y-%m-%dT%H:%M:%SZ}")
+            check_until(until, await jobs.now(conn))
             paused = await jobs.pause(conn, job_id, by=caller.actor, note=note, until=until)
             assert paused is not None  # the row is locked
             if locked.job.pause is not None:  # the table's trigger writes down the beginning of a pause only
@@ -152,21 +154,40 @@ class Jobs:
                 )
             return paused
 
-    async def resume(self, job_id: int, caller: Caller) -> Job:
-        """End a pause: what it held back becomes one SKIPPED row, the next fire lies ahead. Not paused: no change."""
+    async def resume(self, job_id: int, caller: Caller, *, catch_up: bool = False) -> Job:
+        """End a pause: what it held back becomes one SKIPPED row, the next fire lies ahead. Not paused: no change.
+
+        With `catch_up` the cursor stays where it is, and the next tick plans what was held back by the misfire policy.
+        """
         async with self._editing(job_id, caller) as (conn, locked):
             if locked.job.pause is None:
                 return locked.job
-            return await job_edits.resume(conn, locked, now=await jobs.now(conn))
+            return await job_edits.resume(conn, locked, now=await jobs.now(conn), catch_up=catch_up)
 
     async def trigger(self, job_id: int, caller: Caller, *, params: Mapping[str, Any] | None = None) -> Execution:
         """Run a job now, paused or not, with `params` laid over its config; its schedule goes on undisturbed.
 
         InvalidInput names the bad field of `params`.
         """
+        return (await self._trigger(job_id, caller, params, None)).execution
+
+    async def trigger_once(
+        self, job_id: int, caller: Caller, *, key: str, params: Mapping[str, Any] | None = None
+    ) -> Triggered:
+        """`trigger`, at most once for this job and key within 24 hours: a repetition answers with what the first began.
+
+        InvalidInput: the key cannot be one, or came with other params before. Conflict: that execution is gone already.
+        """
+        return await self._trigger(job_id, caller, params, OnceKey.of(key, params))
+
+    async def _trigger(
+        self, job_id: int, caller: Caller, params: Mapping[str, Any] | None, once: OnceKey | None
+    ) -> Triggered:
         await self._make_room()
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
             job = _visible(await jobs.hold(conn, _known(job_id)), job_id, caller)
+            if once is not None and (begun := await once.begun(conn, job_id)) is not None:
+                return Triggered(begun, replayed=True)
             accepted = check_params(job, params, self._executors)
             execution = None
             while execution is None:  # the microsecond was taken by another trigger of this job: take a later one
@@ -177,13 +198,19 @@ class Jobs:
                     requested_by=caller.actor,
                     redispatch=self._dispatcher.redispatch_after,
                 )
+            if once is not None:
+                await once.remember(conn, execution)
         await self._dispatcher.push([_ticket(execution)])
-        return execution
+        return Triggered(execution, replayed=False)
 
     async def trigger_by_name(
         self, name: str, caller: Caller, *, params: Mapping[str, Any] | None = None, namespace: str | None = None
     ) -> Execution:
         """`trigger` for the job of this name; Conflict when several namespaces have one and none is said."""
+        return await self.trigger(await self.id_of(name, caller, namespace=namespace), caller, params=params)
+
+    async def id_of(self, name: str, caller: Caller, *, namespace: str | None = None) -> int:
+        """The id of the job of this name; Conflict when several namespaces have one and none is said."""
         check_filter("name", name)
         check_filter("namespace", namespace)
         wanted = caller.namespaces
@@ -196,7 +223,7 @@ class Jobs:
         if len(found) > 1:
             raise Conflict(f"several namespaces have a job named {name!r}: say which of {', '.join(found)}")
         (job_id,) = found.values()
-        return await self.trigger(job_id, caller, params=params)
+        return job_id
 
     async def upcoming(self, job_id: int, caller: Caller, *, count: int = 10) -> tuple[datetime, ...]:
         """The next instants that will fire, at most `count`: none while the job is held back without an end."""
@@ -232,10 +259,12 @@ class Jobs:
 
     @asynccontextmanager
     async def _editing(
-        self, job_id: int, caller: Caller, if_revision: int | None = None
+        self, job_id: int, caller: Caller, if_revision: int | None = None, *, redefines: bool = False
     ) -> AsyncIterator[tuple[Conn, JobState]]:
         """The transaction of an edit: what is already due is recorded as it was defined, then the row is locked."""
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
+            if redefines:
+                await calendars.hold(conn, job_id=_known(job_id))
             tickets = await settle(conn, _known(job_id), self._dispatcher)
             locked = await jobs.lock(conn, job_id)
             job = _visible(None if locked is None else locked.job, job_id, caller)

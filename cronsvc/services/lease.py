@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from cronsvc.errors import CronsvcError, Unavailable
 from cronsvc.services.running import Runner
-from cronsvc.store import presence
+from cronsvc.store import presence, running
 from cronsvc.store.pool import Database
 from cronsvc.tasks import cancelled
 
@@ -58,6 +58,8 @@ class Lease:
                             running=self._runner.running,
                             draining=self._draining(),
                         )
+                        if alive and (runs := self._runner.claims()):
+                            self._runner.cancel(await running.to_stop(conn, runs))
             except (Unavailable, TimeoutError) as error:
                 _log.warning("heartbeat failed: %s", str(error) or "no answer in time")
             else:

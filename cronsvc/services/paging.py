@@ -56,6 +56,21 @@ def read_id_cursor(kind: str, cursor: str | None) -> int | None:
     return _id(values[0])
 
 
+def name_cursor(kind: str, name: str) -> str:
+    """Encode a cursor for the list `kind`, sorted by name."""
+    return _encode([kind, name])
+
+
+def read_name_cursor(kind: str, cursor: str | None) -> str | None:
+    """Return the name to start after, None for the first page; raises InvalidInput for a cursor of anything else."""
+    if cursor is None:
+        return None
+    (name,) = _decode(kind, cursor, 1)
+    if not isinstance(name, str) or "\x00" in name or not name.isascii():
+        raise InvalidInput.of("cursor", _NOT_OURS)
+    return name
+
+
 def time_cursor(kind: str, instant: datetime, row_id: int) -> str:
     """Encode a cursor for the list `kind`, sorted by an instant and then by id."""
     return _encode([kind, instant.astimezone(UTC).isoformat(), row_id])

@@ -1,7 +1,9 @@
-"""Pauses that end by themselves."""
+"""The end of pauses: which ends can be, and those that come by themselves."""
 
 import logging
+from datetime import datetime, timedelta
 
+from cronsvc.errors import InvalidInput
 from cronsvc.services import job_edits
 from cronsvc.store import jobs, ticks
 from cronsvc.store.pool import Database
@@ -9,6 +11,17 @@ from cronsvc.store.pool import Database
 _log = logging.getLogger("cronsvc.scheduling")
 
 ACTOR = "cronsvc:pause-ended"
+LONGEST_PAUSE = timedelta(days=3660)
+
+
+def check_until(until: datetime | None, now: datetime) -> None:
+    """Raise InvalidInput unless a pause can end then; `now` is the database's."""
+    if until is None:
+        return
+    if until.utcoffset() is None:
+        raise InvalidInput.of("until", "has no UTC offset; write for example 2026-01-31T09:00:00Z")
+    if not now < until <= now + LONGEST_PAUSE:
+        raise InvalidInput.of("until", f"lies ahead, by at most ten years; it is {now:%Y-%m-%dT%H:%M:%SZ}")
 
 
 async def resume_ended(db: Database, *, batch: int = 100) -> int:

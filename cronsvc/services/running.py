@@ -2,45 +2,40 @@
 
 `handle(ticket)` is the pipe: claim → definition → executor under its timeout → decide → finish. Claims and finishes are
 micro-batched over everything the process runs. The lease belongs to the process: `lease.Lease` renews it, and when it
-cannot, what runs here is stopped before anybody else may start it.
+cannot, what runs here is stopped before anybody else may start it. Its heartbeat also brings the requests to cancel.
 """
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from cronsvc.domain.execution import Claimed, ErrorDetail, Finish, Outcome, Status, Ticket
-from cronsvc.domain.finish import after_loss, after_outcome, after_release, hand_back
+from cronsvc.domain.finish import after_loss, after_outcome, hand_back
 from cronsvc.domain.job import JobDefinition, merge_params
 from cronsvc.domain.retry import Backoff
 from cronsvc.errors import InvalidInput, Unavailable
-from cronsvc.executors.base import Executor, RunContext
+from cronsvc.executors.base import Executor, NotInstalled, RunContext
 from cronsvc.executors.outcomes import refused
+from cronsvc.services.admission import claim_limited
 from cronsvc.services.batching import MicroBatch
+from cronsvc.services.failing import finish_steering
+from cronsvc.services.finishing import Ends
+from cronsvc.services.reporting import Report, Reports
+from cronsvc.services.stopping import Run
 from cronsvc.store import presence, running
 from cronsvc.store.pool import Database
 from cronsvc.store.rows import definition_from_json
-from cronsvc.tasks import cancelled
 
 _log = logging.getLogger("cronsvc.running")
 
-# A job type this worker lacks: how long the ticket rests before it is offered again, to whoever takes it.
+# A job type, handler, database or command that this worker lacks: how long the ticket rests before it is offered
+# again, to whoever takes it.
 _UNKNOWN_TYPE_SECONDS = 5.0
-
-# Ends of attempts that wait to be written: beyond this, slots wait with them.
-MOST_UNWRITTEN = 500
-
-# No backoff or Retry-After is longer, whatever was reported.
-LONGEST_RETRY_SECONDS = 7 * 86_400.0
-
-# A retry nearer than this is announced to the schedulers, whose poll might come later.
-_NEAR_SECONDS = 5.0
-
 
 Key = tuple[int, int]
 """An attempt: execution id and claim_no."""
@@ -82,29 +77,26 @@ def _readable(row: Mapping[str, Any] | None) -> JobDefinition | ErrorDetail:
         return ErrorDetail("invalid_config", f"the job's definition cannot be read: {error}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """One attempt in progress in this process."""
-
-    claimed: Claimed
-    task: "asyncio.Task[Outcome]"
-
-
 class Runner:
     """Runs tickets for one worker process, under the lease of `worker_id`."""
 
-    def __init__(self, db: Database, executors: Mapping[str, Executor], *, worker_id: UUID) -> None:
+    def __init__(
+        self,
+        db: Database,
+        executors: Mapping[str, Executor],
+        *,
+        worker_id: UUID,
+        cancel_grace: timedelta = timedelta(seconds=10),
+    ) -> None:
         self._db = db
         self._executors = executors
         self.worker_id = worker_id
+        self._cancel_grace = cancel_grace
         self._definitions = Definitions(db)
         self._claims: MicroBatch[Ticket, Claimed | None] = MicroBatch(self._claim)
-        # Two lanes: while one statement waits for its commit, the next batch is on its way.
-        self._finishes: MicroBatch[Finish, bool | None] = MicroBatch(self._finish, lanes=2)
-        self._writes: set[asyncio.Task[None]] = set()
-        # By (execution id, claim_no): an old attempt that is slow to stop is not the newer one of the same execution.
-        self._runs: dict[Key, _Run] = {}
-        self._lapsed: set[Key] = set()
+        self._ends = Ends(db)
+        self._reports = Reports(db)
+        self._runs: dict[Key, Run] = {}
         self._in_hand: set[Key] = set()  # from the claim until this process lets go of it
         self._begun: set[Key] = set()  # from the executor's start until the end is written or refused
 
@@ -116,8 +108,7 @@ class Runner:
     async def handle(self, ticket: Ticket) -> None:
         """Make one attempt for a ticket, or drop it if it is stale. Returns when the attempt has ended.
 
-        Its end is written behind the slot's back, so that a slot waits for one commit and not for two; at most
-        MOST_UNWRITTEN ends wait at a time, and `flush` waits for them all.
+        Its end is written behind the slot's back, and `flush` waits for it.
         While Postgres is away the claim fails and the ticket is dropped: the row still waits and is dispatched again.
         A cancellation is the drain: what had begun is released, what had not is handed back without cost.
         """
@@ -136,8 +127,7 @@ class Runner:
                 self._in_hand.discard(_key(claimed))
             else:
                 self._write_later(finish)
-        while len(self._writes) > MOST_UNWRITTEN:
-            await asyncio.wait(self._writes, return_when=asyncio.FIRST_COMPLETED)
+        await self._ends.room()
 
     async def _claimed(self, ticket: Ticket) -> Claimed | None:
         claiming = self._claims.submit(ticket)
@@ -151,10 +141,13 @@ class Runner:
 
     def _write_later(self, finish: Finish) -> None:
         key = (finish.execution_id, finish.claim_no)
-        write = asyncio.get_running_loop().create_task(self._write(finish))
-        self._writes.add(write)
-        write.add_done_callback(self._writes.discard)
-        write.add_done_callback(lambda _: self._in_hand.discard(key))
+
+        def decided(spoken: bool) -> None:
+            self._in_hand.discard(key)
+            if spoken:
+                self._begun.discard(key)
+
+        self._ends.write_later(finish, decided)
 
     async def return_strays(self, *, age: timedelta, batch: int = 500) -> int:
         """Decide what the rows say runs here and this process has let go of; returns how many.
@@ -167,131 +160,110 @@ class Runner:
         strays = [claimed for claimed in held if _key(claimed) not in self._in_hand]
         for claimed in strays:
             begun = _key(claimed) in self._begun
-            _log.warning("execution %s is RUNNING here by its row only: %s", *_stray_words(claimed, begun=begun))
-            await self._finishes.submit(after_loss(claimed) if begun else hand_back(claimed, seconds=0.0))
-            self._begun.discard(_key(claimed))
+            words = "its end could not be written, it counts as lost" if begun else "never begun, it is handed back"
+            _log.warning("execution %s is RUNNING here by its row only: %s", claimed.execution_id, words)
+            self._write_later(after_loss(claimed) if begun else hand_back(claimed, seconds=0.0))
         return len(strays)
 
     async def flush(self, seconds: float) -> bool:
         """Wait until every end is written; False when Postgres did not take them all in that time."""
-        if self._writes:
-            await asyncio.wait(self._writes, timeout=seconds)
-        for write in self._writes:
-            write.cancel()
-        return not self._writes
+        return await self._ends.flush(seconds)
 
     async def _attempt(self, claimed: Claimed) -> Finish | None:
         """Run the claimed execution; None when its lease lapsed and the row is no longer ours to write."""
+        begun = asyncio.get_running_loop().time()
         try:
             definition = await self._definitions.get(claimed.job_id, claimed.revision)
         except (Unavailable, asyncio.CancelledError):
             return hand_back(claimed, seconds=1.0)
         if isinstance(definition, ErrorDetail):
             return after_outcome(claimed, Outcome(error=definition, retryable=False), Backoff())
+        claimed = _with_policy(claimed, definition, spent=asyncio.get_running_loop().time() - begun)
         executor = self._executors.get(definition.task_payload.type)
         if executor is None:
             _log.warning("no executor for job type %r here; handed back", definition.task_payload.type)
             return hand_back(claimed, seconds=_UNKNOWN_TYPE_SECONDS)
-        key = _key(claimed)
-        self._begun.add(key)
-        task = asyncio.get_running_loop().create_task(_execute(executor, claimed, definition))
-        self._runs[key] = _Run(claimed, task)
         try:
-            outcome = await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if key in self._lapsed:
-                return None
-            return await _stop(task, claimed, definition.backoff)
-        finally:
-            self._runs.pop(key, None)
-            self._lapsed.discard(key)
-        return after_outcome(claimed, outcome, definition.backoff)
+            config = executor.parse(merge_params(definition.task_payload.config, claimed.params))
+        except NotInstalled as error:
+            _log.warning("execution %s cannot run here and was handed back: %s", claimed.execution_id, error)
+            return hand_back(claimed, seconds=_UNKNOWN_TYPE_SECONDS)
+        except InvalidInput as error:
+            return after_outcome(claimed, refused(error), definition.backoff)
+        except Exception as error:  # noqa: BLE001 — a job type's bug must not leave the row RUNNING for ever
+            _log.exception("job type %s cannot read execution %s", definition.task_payload.type, claimed.execution_id)
+            fault = ErrorDetail("executor_error", f"the executor raised {type(error).__name__} in parse")
+            return after_outcome(claimed, Outcome(error=fault, retryable=False), definition.backoff)
+        report = self._reports.open(claimed)
+        finish = await self._run(claimed, definition, _execute(executor, config, claimed, definition, report))
+        return None if finish is None else replace(finish, **report.close())
 
-    async def _write(self, finish: Finish) -> None:
-        """Write the end until Postgres takes it or the fence refuses it; a drain that ends first leaves it to T5."""
-        delay = 0.1
-        while not cancelled():
-            try:
-                written = await self._finishes.submit(finish)
-            except Unavailable as error:
-                _log.warning("cannot write the end of execution %s yet: %s", finish.execution_id, error)
-                written = None
-            if written is None:
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 2.0)
-                continue
-            self._begun.discard((finish.execution_id, finish.claim_no))
-            if not written:
-                _log.warning(
-                    "stale result of execution %s (claim %s) discarded: the row belongs to another claim now",
-                    finish.execution_id,
-                    finish.claim_no,
-                )
-            return
+    async def _run(
+        self, claimed: Claimed, definition: JobDefinition, attempt: Coroutine[Any, Any, Outcome]
+    ) -> Finish | None:
+        """Make the attempt and decide its end; None as above."""
+        key, loop = _key(claimed), asyncio.get_running_loop()
+        begun = loop.time()
+        self._begun.add(key)
+
+        def decide(outcome: Outcome) -> Finish:
+            return after_outcome(claimed, outcome, definition.backoff, spent=loop.time() - begun)
+
+        run = Run(claimed, loop.create_task(attempt), decide)
+        self._runs[key] = run
+        try:
+            return await run.end()
+        finally:
+            del self._runs[key]
 
     def lapse(self) -> int:
         """The lease is gone: stop everything that runs, write nothing of it. Returns how many attempts were stopped."""
-        runs = dict(self._runs)
-        for key, run in runs.items():
-            self._lapsed.add(key)
-            run.task.cancel()
+        runs = list(self._runs.values())
+        for run in runs:
+            run.lapse()
         return len(runs)
+
+    def claims(self) -> list[Claimed]:
+        """What runs here."""
+        return [run.claimed for run in self._runs.values()]
+
+    def cancel(self, asked: Collection[tuple[int, int]]) -> None:
+        """Stop these attempts, by execution id and claim_no; one that is not here any more is left alone."""
+        for key in asked:
+            if (run := self._runs.get(key)) is not None:
+                run.cancel(self._cancel_grace)
 
     async def _claim(self, tickets: Sequence[Ticket]) -> Sequence[Claimed | None]:
         async with self._db.statements() as conn:
             claimed = await running.claim(conn, tickets, worker_id=self.worker_id)
+        if left := [ticket for ticket in tickets if ticket.execution_id not in claimed]:
+            claimed |= await claim_limited(self._db, left, worker_id=self.worker_id)
         self._in_hand |= {_key(each) for each in claimed.values()}
         # A ticket that was delivered twice must reach one caller only.
         return [claimed.pop(ticket.execution_id, None) for ticket in tickets]
-
-    async def _finish(self, finishes: Sequence[Finish]) -> Sequence[bool | None]:
-        """Write a batch: True is written, False fenced, None to be tried again. What one brings spoils no other."""
-        try:
-            return await self._finish_all(finishes)
-        except Unavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 — a value that JSON or Postgres refuses; the rows must end all the same
-            if len(finishes) > 1:
-                return [await self._finish_alone(finish) for finish in finishes]
-            _log.error("the end of execution %s cannot be stored as it is: %s", finishes[0].execution_id, error)
-            return await self._finish_all([_bare(finishes[0])])
-
-    async def _finish_alone(self, finish: Finish) -> bool | None:
-        try:
-            return (await self._finish([finish]))[0]
-        except Unavailable:
-            return None
-
-    async def _finish_all(self, finishes: Sequence[Finish]) -> Sequence[bool]:
-        near = any(f.retry_seconds is not None and f.retry_seconds < _NEAR_SECONDS for f in finishes)
-        async with self._db.statements() as conn:
-            written = await running.finish(conn, finishes)
-            if near:
-                await running.wake_schedulers(conn)
-        return [finish.execution_id in written for finish in finishes]
-
-
-def _bare(finish: Finish) -> Finish:
-    """The same end in our words alone; a success stays one and says what became of its result."""
-    note = None if finish.result is None else {"unstorable": "the result holds what cannot be stored"}
-    error = None if finish.error is None else ErrorDetail("unstorable", "what the attempt reported cannot be stored")
-    seconds = finish.retry_seconds
-    if seconds is not None and not seconds <= LONGEST_RETRY_SECONDS:  # a NaN fails this too
-        seconds = LONGEST_RETRY_SECONDS
-    return replace(finish, result=note, error=error, retry_seconds=seconds, http_status=None, excerpt=None)
 
 
 def _key(claimed: Claimed) -> Key:
     return claimed.execution_id, claimed.claim_no
 
 
-def _stray_words(claimed: Claimed, *, begun: bool) -> tuple[int, str]:
-    what = "its end could not be written, it counts as lost" if begun else "it was never begun and is handed back"
-    return claimed.execution_id, what
+def _with_policy(claimed: Claimed, definition: JobDefinition, *, spent: float) -> Claimed:
+    """The claim with what its definition says of retries; `spent` seconds of its deadline have gone by."""
+    left = None if claimed.deadline_left is None else claimed.deadline_left - spent
+    counted = definition.pause_after_failures is not None
+    return replace(claimed, deadline_left=left, retry_on=definition.retry_on, counted=counted)
 
 
-async def _execute(executor: Executor, claimed: Claimed, definition: JobDefinition) -> Outcome:
-    """Parse and run under the job's timeout; whatever goes wrong comes back as an Outcome, but for a cancellation."""
+def _budget(claimed: Claimed, definition: JobDefinition) -> float:
+    """Seconds for this attempt: the job's timeout, or what is left until the deadline."""
+    timeout = float(definition.timeout_seconds)
+    return timeout if claimed.deadline_left is None else max(0.05, min(timeout, claimed.deadline_left))
+
+
+async def _execute(
+    executor: Executor, config: Any, claimed: Claimed, definition: JobDefinition, report: Report
+) -> Outcome:
+    """Run under the job's timeout; whatever goes wrong comes back as an Outcome, but for a cancellation."""
     context = RunContext(
         execution_id=claimed.execution_id,
         job_id=claimed.job_id,
@@ -300,33 +272,24 @@ async def _execute(executor: Executor, claimed: Claimed, definition: JobDefiniti
         attempt=claimed.attempt,
         max_attempts=claimed.max_attempts,
         claim_no=claimed.claim_no,
-        timeout_seconds=float(definition.timeout_seconds),
+        timeout_seconds=_budget(claimed, definition),
+        params=claimed.params or {},
+        budget=min(definition.max_attempts, claimed.max_attempts),
+        reporter=report,
     )
     try:
-        config = executor.parse(merge_params(definition.task_payload.config, claimed.params))
         async with asyncio.timeout(context.timeout_seconds + 1.0):  # the executor's own deadline comes first
             outcome = await executor.run(config, context)
             if not isinstance(outcome, Outcome):
                 raise TypeError(f"run returned {type(outcome).__name__}, not an Outcome")
             return outcome
-    except InvalidInput as error:
-        return refused(error)
     except TimeoutError:
-        return Outcome(error=ErrorDetail("timeout", f"no end within {definition.timeout_seconds} s"))
+        return Outcome(error=ErrorDetail("timeout", f"no end within {context.timeout_seconds:g} s"))
     except Exception as error:  # noqa: BLE001 — a job type's bug must not end the worker
         _log.exception("executor %s failed on execution %s", definition.task_payload.type, claimed.execution_id)
         # Nobody knows how far it came: a job that must run at most once is told so.
-        word = "lost" if claimed.max_attempts == 1 else "executor_error"
+        word = "lost" if context.at_most_once else "executor_error"
         return Outcome(error=ErrorDetail(word, f"the executor raised {type(error).__name__}"))
-
-
-async def _stop(task: "asyncio.Task[Outcome]", claimed: Claimed, backoff: Backoff) -> Finish:
-    """End a running attempt for the drain; if it ends with a result after all, that result counts."""
-    task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=1.0)
-    if done and not task.cancelled():
-        return after_outcome(claimed, task.result(), backoff)
-    return after_release(claimed)
 
 
 async def rescue(db: Database, *, grace: timedelta, batch: int = 500) -> int:
@@ -341,8 +304,13 @@ async def rescue(db: Database, *, grace: timedelta, batch: int = 500) -> int:
             held = await running.abandoned(conn, batch=batch)
             if not held:
                 return rescued
-            finishes = [after_loss(claimed) for claimed in held]
-            written = await running.finish(conn, finishes)
+        finishes = [after_loss(claimed) for claimed in held]
+        written: set[int] = set()
+        if plain := [each for each in finishes if not each.steers_job]:
+            async with db.statements() as conn:
+                written |= await running.finish(conn, plain)
+        if steering := [each for each in finishes if each.steers_job]:
+            written |= await finish_steering(db, steering)
         retried = sum(f.status is Status.QUEUED for f in finishes if f.execution_id in written)
         _log.warning("rescued %s executions of lost workers, %s of them will run again", len(written), retried)
         rescued += len(written)

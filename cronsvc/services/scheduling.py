@@ -13,10 +13,12 @@ from datetime import date, datetime, timedelta
 
 from cronsvc.domain.execution import Ticket
 from cronsvc.domain.job import OverlapPolicy
-from cronsvc.domain.plan import DueJob, Plan, plan
-from cronsvc.domain.schedule import next_fire, tzdata_version
+from cronsvc.domain.plan import DueJob, Firing, Plan
+from cronsvc.domain.schedule import next_instant, tzdata_version
+from cronsvc.services.closed_days import due_with_closed_days
 from cronsvc.services.dispatch import Dispatcher
-from cronsvc.store import partitions, ticks
+from cronsvc.services.planning import gather, truthful
+from cronsvc.store import admission, partitions, ticks, window_holds
 from cronsvc.store.pool import Conn, Database
 
 _log = logging.getLogger("cronsvc.scheduling")
@@ -102,25 +104,25 @@ class Scheduling:
 
     async def _plan(self, conn: Conn, jobs: Sequence[DueJob], now: datetime) -> list[tuple[DueJob, Plan]]:
         """Plan each job; one that cannot be planned is set aside with the reason and holds up nobody."""
-        asking = [job.id for job in jobs if job.overlap_policy is not OverlapPolicy.ALLOW]
-        unfinished = await ticks.unfinished_jobs(conn, asking)
+        ground = await gather(conn, jobs, now)
         planned: list[tuple[DueJob, Plan]] = []
         rows, end = 0, asyncio.get_running_loop().time() + _PLANNING_SECONDS
-        for job in jobs:
+        for job in ground.jobs:
             try:
-                planned.append((job, plan(job, now, unfinished=job.id in unfinished)))
+                planned.append((job, ground.plan(job)))
             except _CANNOT_PLAN as error:
                 _log.error("job %s is quarantined, its schedule cannot be planned: %s", job.id, error)
                 await ticks.quarantine(conn, job.id, str(error)[:500])
             rows += len(planned[-1][1].rows) if planned and planned[-1][0] is job else 0
             if rows > _MOST_ROWS or asyncio.get_running_loop().time() > end:
                 break
-        return planned
+        return await truthful(conn, planned)
 
     async def _record(self, conn: Conn, planned: Sequence[tuple[DueJob, Plan]]) -> list[Ticket]:
         if not planned:
             return []
         await self._make_room(conn, planned)
+        await replace_others(conn, planned)
         tickets = await ticks.record(conn, planned, redispatch=self._dispatcher.redispatch_after)
         await ticks.advance(conn, planned, tzdata_version=tzdata_version())
         return tickets
@@ -146,9 +148,9 @@ class Scheduling:
                 if now is None:
                     return moved
                 planned = []
-                for job in jobs:
+                for job in await due_with_closed_days(conn, jobs):
                     try:
-                        planned.append((job, Plan((), next_fire(job.schedule, now), job.last_fire_time, 0)))
+                        planned.append((job, Plan((), _cursor_ahead(job, now), job.last_fire_time, 0)))
                     except _CANNOT_PLAN as error:  # a zone or a spelling that this release does not know any more
                         await ticks.quarantine(conn, job.id, str(error)[:500])
                 await ticks.advance(conn, planned, tzdata_version=version)
@@ -163,18 +165,48 @@ async def settle(conn: Conn, job_id: int, dispatcher: Dispatcher, *, now: dateti
     """
     tickets: list[Ticket] = []
     while (locked := await ticks.lock_job(conn, job_id, now=now)) is not None:
-        job, judged = locked
-        unfinished = await ticks.unfinished_jobs(conn, [job_id])
+        ground = await gather(conn, [locked[0]], locked[1])
         try:
-            planned = plan(job, judged, unfinished=job_id in unfinished)
+            ((job, planned),) = await truthful(conn, [(each, ground.plan(each)) for each in ground.jobs])
         except _CANNOT_PLAN:
             break
         if not planned.rows:
             break
         await partitions.ensure(conn, {partitions.week_of(row.scheduled_time) for row in planned.rows})
+        await replace_others(conn, [(job, planned)])
         tickets += await ticks.record(conn, [(job, planned)], redispatch=dispatcher.redispatch_after)
         await ticks.advance(conn, [(job, planned)], tzdata_version=tzdata_version())
     return tickets
+
+
+async def replace_others(conn: Conn, planned: Sequence[tuple[DueJob, Plan]]) -> None:
+    """Make room for the runs that take the place of what their jobs have unfinished, or have held."""
+    alone = [
+        (job.id, row.scheduled_time)
+        for job, plan in planned
+        for row in plan.rows
+        if isinstance(row, Firing) and row.alone
+    ]
+    if alone:
+        await window_holds.replace_held(conn, alone)
+    replacing = [job for job, plan in planned if plan.replaces]
+    if not replacing:
+        return
+    await admission.replace_waiting(conn, [job.id for job in replacing])
+    for act, policy in (
+        (admission.ask_to_stop, OverlapPolicy.CANCEL_OTHER),
+        (admission.terminate, OverlapPolicy.TERMINATE_OTHER),
+    ):
+        if job_ids := [job.id for job in replacing if job.overlap_policy is policy]:
+            await act(conn, job_ids)
+
+
+def _cursor_ahead(job: DueJob, now: datetime) -> datetime | None:
+    """The first instant after `now`; for a job that cannot be planned where its cursor is, so that a tick finds out."""
+    try:
+        return next_instant(job.schedule, now)
+    except _CANNOT_PLAN:
+        return job.cursor
 
 
 def _unfinished(planned: Sequence[tuple[DueJob, Plan]], now: datetime) -> bool:

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from cronsvc.domain.execution import Status
 from cronsvc.errors import Unavailable
 from cronsvc.services.access import Caller
-from cronsvc.store import jobs, migrations, status
+from cronsvc.store import dead_letters, jobs, migrations, status
 from cronsvc.store.pool import Database
 from cronsvc.store.status import JobCounts, SchedulerPresence, WorkerPresence
 
@@ -38,7 +38,8 @@ class Overview:
 
     `executions` counts those scheduled in the last 24 hours by status, statuses without any included;
     `executions_complete` is False when there are so many that only the newest 100,000 were counted.
-    `oldest_waiting_seconds`: since when the first waiting execution could have run.
+    `oldest_waiting_seconds`: since when the first waiting execution could have run. `dead_letters_complete` is False
+    when there are more than `dead_letters`.
     """
 
     now: datetime
@@ -48,6 +49,8 @@ class Overview:
     waiting: int
     running: int
     oldest_waiting_seconds: float | None
+    dead_letters: int
+    dead_letters_complete: bool
     next_due: datetime | None
     workers: tuple[WorkerPresence, ...]
     schedulers: tuple[SchedulerPresence, ...]
@@ -94,6 +97,7 @@ class StatusReader:
             database_ms = (time.monotonic() - asked) * 1000
             recent = await status.recent_counts(conn, namespaces=namespaces)
             unfinished = await status.waiting(conn, namespaces=namespaces)
+            dead = await dead_letters.count(conn, namespaces=namespaces)
             return Overview(
                 now=now,
                 jobs=await status.job_counts(conn, namespaces=namespaces),
@@ -102,6 +106,8 @@ class StatusReader:
                 waiting=unfinished.waiting,
                 running=unfinished.running,
                 oldest_waiting_seconds=unfinished.oldest_seconds,
+                dead_letters=min(dead, dead_letters.MOST_COUNTED),
+                dead_letters_complete=dead <= dead_letters.MOST_COUNTED,
                 next_due=await status.next_due(conn, namespaces=namespaces),
                 workers=await status.live_workers(conn),
                 schedulers=await status.live_schedulers(conn, silence=SCHEDULER_SILENCE),

@@ -1,17 +1,22 @@
-"""What keeps the house in order: partitions made ahead and dropped behind, old presence and sessions forgotten.
+"""What keeps the house in order: partitions made ahead and dropped behind, rows pruned that a job no longer keeps, old
+presence and sessions forgotten.
 
 One replica at a time does it; a run that finds nothing to do is four small statements.
 """
 
+import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 
-from cronsvc.store import keys, partitions, presence, ticks
+from cronsvc.store import keys, partitions, presence, pruning, ticks, trigger_keys
 from cronsvc.store.pool import Database
 
 _log = logging.getLogger("cronsvc.upkeep")
 
 WEEKS_AHEAD = 4
+
+# Jobs whose surplus one statement looks for.
+_JOBS_AT_A_TIME = 100
 
 
 async def make_partitions(db: Database, *, now: datetime | None = None) -> list[str]:
@@ -24,10 +29,56 @@ async def make_partitions(db: Database, *, now: datetime | None = None) -> list[
 
 
 async def drop_partitions(db: Database, *, retention_days: int, now: datetime | None = None) -> list[str]:
-    """Drop the partitions that every job's retention has left behind; returns their names."""
-    async with db.transaction() as conn:
+    """Drop the partitions that every job's retention has left behind, oldest first; returns their names.
+
+    Each in a transaction that adds its rows to the statistics: counted and gone, or neither. The first week that has
+    unfinished rows ends the round.
+    """
+    async with db.statements() as conn:
         days, clock = await partitions.longest_retention(conn, days=retention_days)
-        return await partitions.drop_before(conn, (now or clock) - timedelta(days=days))
+        weeks = await partitions.ended_before(conn, (now or clock) - timedelta(days=days))
+    dropped: list[str] = []
+    for week in weeks:
+        async with db.transaction() as conn:
+            await pruning.lock(conn)
+            if week not in await partitions.present(conn):
+                continue  # another replica was faster
+            names = await partitions.drop(conn, week, keep=pruning.keep_partition)
+        if not names:
+            break
+        dropped += names
+    return dropped
+
+
+async def prune(db: Database, *, batch: int = 1000, seconds: float = 300.0, now: datetime | None = None) -> int:
+    """Delete what jobs keep less of than everybody: beyond their counts, older than their own days. Returns how many.
+
+    In small transactions; what is not done after `seconds` is the next round's. Any number of replicas may do it.
+    """
+    loop = asyncio.get_running_loop()
+    end, after_id, pruned = loop.time() + seconds, 0, 0
+    while loop.time() < end:
+        async with db.transaction() as conn:
+            await pruning.lock(conn)
+            surplus = await pruning.surplus(conn, after_id=after_id, jobs=_JOBS_AT_A_TIME, rows=batch, now=now)
+            gone = await pruning.forget(conn, surplus.keys)
+        pruned += gone
+        if surplus.last_id is None:
+            break
+        if len(surplus.keys) < batch or not gone:
+            after_id = surplus.last_id
+    return pruned
+
+
+async def forget_trigger_keys(db: Database, *, batch: int = 5000, now: datetime | None = None) -> int:
+    """Forget the idempotency keys of triggers whose day is over; returns how many."""
+    forgotten = 0
+    while True:
+        async with db.statements() as conn:
+            rows = await trigger_keys.prune(conn, batch=batch, now=now)
+        forgotten += rows
+        if rows < batch:
+            return forgotten
 
 
 async def upkeep(db: Database, *, retention_days: int) -> None:
@@ -37,7 +88,10 @@ async def upkeep(db: Database, *, retention_days: int) -> None:
             return
         await presence.prune(conn)
         await keys.prune_sessions(conn)
+    await forget_trigger_keys(db)
     made = await make_partitions(db)
     dropped = await drop_partitions(db, retention_days=retention_days)
     if made or dropped:
         _log.info("partitions made for the weeks of %s; dropped: %s", made or "none", dropped or "none")
+    if pruned := await prune(db):
+        _log.info("%s executions pruned that their jobs no longer keep", pruned)

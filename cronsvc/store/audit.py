@@ -1,6 +1,7 @@
 """The audit log, for what no trigger on a table records. Append-only: the database refuses everything else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -34,5 +35,39 @@ async def append(
             "namespace": namespace,
             "before": None if before is None else Jsonb(dict(before)),
             "after": None if after is None else Jsonb(dict(after)),
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What was done to one thing of many."""
+
+    entity_id: int
+    namespace: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+
+APPEND_MANY = """
+INSERT INTO audit_log (actor, source, action, entity, entity_id, namespace, before, after)
+SELECT cronsvc_actor(), nullif(current_setting('cronsvc.source', true), ''), %(action)s::text, %(entity)s::text,
+       t.entity_id, t.namespace, t.before, t.after
+  FROM unnest(%(entity_ids)s::text[], %(namespaces)s::text[], %(before)s::jsonb[], %(after)s::jsonb[])
+    AS t(entity_id, namespace, before, after)
+"""
+
+
+async def append_many(conn: Conn, changes: Sequence[Change], *, action: str, entity: str) -> None:
+    """`append` for the same act on many things."""
+    await conn.execute(
+        APPEND_MANY,
+        {
+            "action": action,
+            "entity": entity,
+            "entity_ids": [str(each.entity_id) for each in changes],
+            "namespaces": [each.namespace for each in changes],
+            "before": [Jsonb(dict(each.before)) for each in changes],
+            "after": [Jsonb(dict(each.after)) for each in changes],
         },
     )

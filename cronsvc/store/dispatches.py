@@ -1,5 +1,6 @@
 """T2 of a firing: executions that wait and whose ticket is due, or due again."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from cronsvc.domain.execution import Ticket
@@ -8,6 +9,7 @@ from cronsvc.store.pool import Conn
 WAITING = """
 SELECT job_id, scheduled_time FROM job_executions
  WHERE status = 'QUEUED' AND dispatch_at <= (SELECT coalesce(%(now)s::timestamptz, clock_timestamp()))
+   AND queue <> ALL (%(paused)s::text[])
  ORDER BY dispatch_at LIMIT %(batch)s
 """
 
@@ -24,13 +26,15 @@ RETURNING e.id, e.job_id, e.scheduled_time, e.claim_no, e.queue, e.priority
 """
 
 
-async def redispatch(conn: Conn, *, batch: int, redispatch: timedelta, now: datetime | None = None) -> list[Ticket]:
-    """Take up to `batch` waiting executions whose dispatch is due and say when to look at them again.
+async def redispatch(
+    conn: Conn, *, batch: int, redispatch: timedelta, paused: Sequence[str] = (), now: datetime | None = None
+) -> list[Ticket]:
+    """Take up to `batch` waiting executions whose dispatch is due, none of `paused` queues; say when to look again.
 
     The pause between two dispatches of one row doubles up to a minute, so that a long backlog is not pushed over and
     over; Redis refuses the ticket that still waits there.
     """
-    waiting = await (await conn.execute(WAITING, {"batch": batch, "now": now})).fetchall()
+    waiting = await (await conn.execute(WAITING, {"batch": batch, "now": now, "paused": list(paused)})).fetchall()
     if not waiting:
         return []
     waiting.sort()

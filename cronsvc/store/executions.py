@@ -25,11 +25,12 @@ WITH moment AS MATERIALIZED (
     SELECT coalesce(%(now)s::timestamptz, clock_timestamp()) AS now
 ), e AS (
     INSERT INTO job_executions (job_id, scheduled_time, trigger, status, revision, queue, priority, max_attempts,
-                                dispatch_at, dispatches, params, requested_by)
+                                dispatch_at, dispatches, params, requested_by, deadline_at)
     SELECT %(job_id)s::bigint,
            CASE WHEN date_trunc('second', m.now) = m.now THEN m.now + interval '1 microsecond' ELSE m.now END,
            'manual', 'QUEUED', %(revision)s::integer, %(queue)s::text, %(priority)s::smallint,
-           %(max_attempts)s::integer, m.now + %(redispatch)s::interval, 1, %(params)s::jsonb, %(requested_by)s::text
+           %(max_attempts)s::integer, m.now + %(redispatch)s::interval, 1, %(params)s::jsonb, %(requested_by)s::text,
+           m.now + make_interval(secs => %(deadline_seconds)s::integer)
       FROM moment AS m
         ON CONFLICT (job_id, scheduled_time) DO NOTHING
     RETURNING *
@@ -56,6 +57,7 @@ async def insert_manual(
         "priority": int(job.definition.priority),
         "max_attempts": job.definition.max_attempts,
         "redispatch": redispatch,
+        "deadline_seconds": job.definition.deadline_seconds,
         "params": None if params is None else Jsonb(dict(params)),
         "requested_by": requested_by,
     }

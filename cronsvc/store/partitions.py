@@ -5,11 +5,12 @@ on while CREATE … PARTITION OF does not. Names carry the Monday they start wit
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 
 from psycopg import sql
 
+from cronsvc.domain.job import DEFAULT_DAYS
 from cronsvc.store.pool import Conn
 
 WEEK = timedelta(days=7)
@@ -88,39 +89,45 @@ async def _make(conn: Conn, parent: str, week: date) -> None:
     )
 
 
-LONGEST_RETENTION = """
-SELECT greatest(%(days)s::int, coalesce(max((retention ->> 'days')::int), 0)), clock_timestamp()
-  FROM jobs WHERE deleted_at IS NULL AND jsonb_typeof(retention -> 'days') = 'number'
-"""
+# The default number of days is the operator's to decide; the index jobs_history_bounded has the other ones.
+LONGEST_RETENTION = sql.SQL("""
+SELECT greatest(%(days)s::int, max(least((retention ->> 'days')::numeric, 36600)::int)), clock_timestamp()
+  FROM jobs
+ WHERE ((retention ->> 'keepCompleted') IS NOT NULL OR (retention ->> 'keepFailed') IS NOT NULL
+        OR (retention ->> 'days') IS DISTINCT FROM {default_days})
+   AND deleted_at IS NULL AND jsonb_typeof(retention -> 'days') = 'number' AND retention ->> 'days' <> {default_days}
+""").format(default_days=sql.Literal(str(DEFAULT_DAYS)))
 
 
 async def longest_retention(conn: Conn, *, days: int) -> tuple[int, datetime]:
-    """Days that some job still wants its rows kept, at least `days`; and the database's now."""
+    """Days that some job still wants its rows kept, at least `days` (the operator's); and the database's now."""
     row = await (await conn.execute(LONGEST_RETENTION, {"days": days})).fetchone()
     assert row is not None
     return row[0], row[1]
 
 
-UNFINISHED_BEFORE = """
-SELECT count(*) FROM job_executions WHERE scheduled_time < %(before)s AND (status = 'QUEUED' OR status = 'RUNNING')
-"""
+async def ended_before(conn: Conn, before: datetime) -> list[date]:
+    """The weeks that have a partition and end at or before `before`, oldest first."""
+    return [week for week in sorted(await present(conn)) if _start(week) + WEEK <= before]
 
 
-async def drop_before(conn: Conn, before: datetime) -> list[str]:
-    """Drop every partition that ends at or before `before`; returns the names.
+UNFINISHED = sql.SQL("SELECT EXISTS (SELECT FROM {partition} WHERE status IN ('QUEUED', 'RUNNING'))")
+
+
+async def drop(conn: Conn, week: date, *, keep: Callable[[Conn, str], Awaitable[None]]) -> list[str]:
+    """Drop a week's partitions once `keep` has taken what is to be kept of the executions; returns the names.
 
     A week with unfinished rows stays: forgetting a row that may still run would break the promise of a terminal state.
+    Nobody can write to the week between that look and the drop; reading goes on until the drop itself.
     """
-    dropped: list[str] = []
-    for week in sorted(await present(conn)):
-        end = _start(week) + WEEK
-        if end > before:
-            continue
-        unfinished = await (await conn.execute(UNFINISHED_BEFORE, {"before": end})).fetchone()
-        if unfinished is not None and unfinished[0]:
-            break
-        for parent in PARENTS:
-            name = f"{parent}_{week:%Y%m%d}"
-            await conn.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
-            dropped.append(name)
-    return dropped
+    names = [f"{parent}_{week:%Y%m%d}" for parent in PARENTS]
+    partition = sql.Identifier(names[0])
+    await conn.execute("SET LOCAL statement_timeout = '5min'")  # a week may have millions of rows
+    await conn.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(partition))
+    unfinished = await (await conn.execute(UNFINISHED.format(partition=partition))).fetchone()
+    if unfinished is not None and unfinished[0]:
+        return []
+    await keep(conn, names[0])
+    for name in names:
+        await conn.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+    return names

@@ -48,12 +48,12 @@ async def beat(conn: Conn, *, process_id: UUID, lease: timedelta, running: int, 
     ).rowcount == 1
 
 
-SERVE_QUEUES = "UPDATE workers SET queues = %(queues)s WHERE id = %(id)s"
+SERVE = "UPDATE workers SET queues = %(queues)s::text[] WHERE id = %(id)s AND state IN ('active', 'draining')"
 
 
-async def serve_queues(conn: Conn, *, process_id: UUID, queues: Sequence[str]) -> None:
-    """A worker that serves every queue has learned of others."""
-    await conn.execute(SERVE_QUEUES, {"id": process_id, "queues": list(queues)})
+async def serve(conn: Conn, *, process_id: UUID, queues: Sequence[str]) -> bool:
+    """Write down, for people, which queues a worker serves from now on; False when it is not registered."""
+    return (await conn.execute(SERVE, {"id": process_id, "queues": list(queues)})).rowcount == 1
 
 
 STOP_WORKER = "UPDATE workers SET state = 'stopped', running = 0 WHERE id = %(id)s AND state IN ('active', 'draining')"

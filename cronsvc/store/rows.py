@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from psycopg.types.json import Jsonb
 
+from cronsvc.domain.calendars import CalendarRule
 from cronsvc.domain.execution import Attempt, Execution, Status, Trigger
 from cronsvc.domain.job import (
     Job,
@@ -26,6 +27,7 @@ from cronsvc.domain.job import (
 )
 from cronsvc.domain.retry import Backoff, BackoffType
 from cronsvc.domain.schedule import Schedule
+from cronsvc.store.calendars import closed_days
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
@@ -33,10 +35,12 @@ Row = Mapping[str, Any]
 JOB_COLUMNS = """
     j.id, j.namespace, j.name, j.description, j.tags, j.cron_expression, j.every_seconds, j.run_at, j.timezone,
     j.anchor, j.start_at, j.end_at, j.max_runs, j.jitter_seconds, j.misfire_policy, j.misfire_grace_seconds,
-    j.misfire_cap, j.overlap_policy, j.queue, j.priority, j.max_attempts, j.backoff, j.timeout_seconds, j.retention,
-    j.task_payload, j.is_active, j.paused_at, j.paused_by, j.pause_note, j.paused_until, j.next_fire_time,
-    j.last_fire_time, j.fire_count, j.revision, j.armed_revision, j.tzdata_version, j.quarantine_reason, j.created_at,
-    j.updated_at
+    j.misfire_cap, j.overlap_policy, j.max_concurrency, j.concurrency_key, j.queue, j.priority, j.max_attempts,
+    j.backoff, j.retry_on, j.timeout_seconds,
+    j.deadline_seconds, j.pause_after_failures, j.retention, j.task_payload, j.is_active, j.paused_at,
+    j.paused_by, j.pause_note, j.paused_until, j.next_fire_time, j.last_fire_time, j.fire_count, j.revision,
+    j.armed_revision, j.tzdata_version, j.quarantine_reason, j.created_at, j.updated_at, j.calendar, j.calendar_rule,
+    CASE WHEN j.calendar IS NOT NULL THEN cronsvc_calendar_days(j.namespace, j.calendar) END AS calendar_days
 """
 """What `job_from_row` needs, for a statement that calls the table `jobs AS j`."""
 
@@ -44,7 +48,8 @@ EXECUTION_COLUMNS = """
     e.id, e.job_id, j.name AS job_name, j.namespace, e.scheduled_time, e.trigger, e.status, e.status_reason,
     e.revision, e.queue, e.priority, e.attempt, e.max_attempts, e.worker_id::text AS worker_id,
     e.created_at AS queued_at, e.start_time, e.end_time, e.skipped_until, e.skipped_count, e.params, e.requested_by,
-    e.progress, e.result, e.error, e.log_details
+    e.progress, e.result, e.error, e.log_details, e.cancel_requested_at, e.cancel_requested_by, e.cancel_note,
+    e.resolved_at, e.resolved_by, e.resolve_note, e.backfill_id
 """
 """What `execution_from_row` needs, for a statement that joins `job_executions AS e` with `jobs AS j`."""
 
@@ -95,12 +100,16 @@ def definition_to_columns(definition: JobDefinition) -> dict[str, Any]:
         "anchor": schedule.anchor,
         "start_at": schedule.start_at,
         "end_at": schedule.end_at,
+        "calendar": schedule.calendar,
+        "calendar_rule": schedule.calendar_rule.value,
         "max_runs": definition.max_runs,
         "jitter_seconds": definition.jitter_seconds,
         "misfire_policy": definition.misfire_policy.value,
         "misfire_grace_seconds": definition.misfire_grace_seconds,
         "misfire_cap": definition.misfire_cap,
         "overlap_policy": definition.overlap_policy.value,
+        "max_concurrency": definition.max_concurrency,
+        "concurrency_key": definition.concurrency_key,
         "queue": definition.queue,
         "priority": int(definition.priority),
         "max_attempts": definition.max_attempts,
@@ -112,8 +121,12 @@ def definition_to_columns(definition: JobDefinition) -> dict[str, Any]:
                 "maxSeconds": backoff.max_seconds,
                 "jitter": backoff.jitter,
             }
+            | ({"delays": list(backoff.delays)} if backoff.type is BackoffType.LIST else {})
         ),
+        "retry_on": None if definition.retry_on is None else list(definition.retry_on),
         "timeout_seconds": definition.timeout_seconds,
+        "deadline_seconds": definition.deadline_seconds,
+        "pause_after_failures": definition.pause_after_failures,
         "retention": Jsonb(
             {"keepCompleted": retention.keep_completed, "keepFailed": retention.keep_failed, "days": retention.days}
         ),
@@ -150,6 +163,13 @@ def execution_from_row(row: Row) -> Execution:
         result=row["result"],
         error=row["error"],
         log_details=row["log_details"],
+        cancel_requested_at=_instant_or_none(row["cancel_requested_at"]),
+        cancel_requested_by=row["cancel_requested_by"],
+        cancel_note=row["cancel_note"],
+        resolved_at=_instant_or_none(row["resolved_at"]),
+        resolved_by=row["resolved_by"],
+        resolve_note=row["resolve_note"],
+        backfill_id=row["backfill_id"],
     )
 
 
@@ -210,11 +230,17 @@ def _definition(columns: Row, faults: list[str] | None) -> JobDefinition:
         overlap_policy=_read(
             columns, lambda row: OverlapPolicy(row["overlap_policy"]), "overlap_policy", OverlapPolicy.ALLOW, faults
         ),
+        max_concurrency=columns.get("max_concurrency"),
+        concurrency_key=columns.get("concurrency_key"),
         queue=columns["queue"],
         priority=_read(columns, lambda row: Priority(row["priority"]), "priority", Priority.NORMAL, faults),
         max_attempts=columns["max_attempts"],
         backoff=_read(columns, _backoff, "backoff", Backoff(), faults),
+        # A revision from before these columns has no such keys.
+        retry_on=None if columns.get("retry_on") is None else tuple(columns["retry_on"]),
         timeout_seconds=columns["timeout_seconds"],
+        deadline_seconds=columns.get("deadline_seconds"),
+        pause_after_failures=columns.get("pause_after_failures"),
         retention=_read(columns, _retention, "retention", Retention(), faults),
         task_payload=_read(columns, _task_payload, "task_payload", TaskPayload("", {}), faults),
         is_active=columns["is_active"],
@@ -242,6 +268,9 @@ def schedule_from_row(columns: Row) -> Schedule:
         anchor=_instant_or_none(columns["anchor"]),
         start_at=_instant_or_none(columns["start_at"]),
         end_at=_instant_or_none(columns["end_at"]),
+        calendar=columns.get("calendar"),
+        calendar_rule=CalendarRule(columns.get("calendar_rule", CalendarRule.SKIP)),
+        closed_days=None if columns.get("calendar_days") is None else closed_days(columns["calendar_days"]),
     )
 
 
@@ -253,7 +282,15 @@ def _backoff(columns: Row) -> Backoff:
         factor=_number(value.get("factor", plain.factor)),
         max_seconds=_number(value.get("maxSeconds", plain.max_seconds)),
         jitter=_number(value.get("jitter", plain.jitter)),
+        delays=_delays(value) if value.get("type") == BackoffType.LIST else (),
     )
+
+
+def _delays(value: Row) -> tuple[float, ...]:
+    delays = tuple(_number(each) for each in value["delays"])
+    if not delays:
+        raise ValueError("a list without delays")
+    return delays
 
 
 def _number(value: object) -> float:

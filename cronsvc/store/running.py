@@ -2,36 +2,48 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from psycopg.rows import dict_row
 
-from cronsvc.domain.execution import Claimed, Finish, Ticket, Trigger
+from cronsvc.domain.execution import Claimed, ErrorDetail, Finish, Ticket, Trigger
 from cronsvc.store.pool import Conn
 
 CLAIM = """
 UPDATE job_executions AS e
    SET status = 'RUNNING', status_reason = NULL, attempt = e.attempt + 1, claim_no = e.claim_no + 1,
-       worker_id = %(worker_id)s, start_time = clock_timestamp(), dispatch_at = NULL, progress = NULL
+       worker_id = %(worker_id)s, start_time = clock_timestamp(), dispatch_at = NULL, progress = NULL,
+       held = NULL
   FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[], %(claim_nos)s::int[])
     AS t(job_id, scheduled_time, claim_no)
  WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time AND e.claim_no = t.claim_no
    AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s
    AND e.status = 'QUEUED' AND e.attempt < e.max_attempts AND e.ready_at <= clock_timestamp()
+   AND (e.deadline_at IS NULL OR e.deadline_at > clock_timestamp())
    AND EXISTS (SELECT FROM workers w WHERE w.id = %(worker_id)s
                   AND w.state IN ('active', 'draining') AND w.lease_until > clock_timestamp())
+   AND e.queue <> ALL (ARRAY(SELECT q.name FROM queues AS q
+                              WHERE q.paused_at IS NOT NULL AND cronsvc_queue_paused(q.name)))
+   AND e.held IS DISTINCT FROM 'overlap'
+   AND (%(admitted)s
+        OR (e.queue <> ALL (ARRAY(SELECT q.name FROM queues AS q
+                                   WHERE q.concurrency IS NOT NULL OR q.rate_per_minute IS NOT NULL))
+            AND NOT EXISTS (SELECT FROM jobs j WHERE j.id = e.job_id AND j.max_concurrency IS NOT NULL)))
 RETURNING e.id, e.job_id, e.scheduled_time, e.trigger, e.revision, e.attempt, e.max_attempts, e.claim_no, e.ready_at,
-       e.start_time, e.params
+       e.start_time, e.params, extract(epoch FROM e.deadline_at - e.start_time)::float8
 """
 
 
-async def claim(conn: Conn, tickets: Sequence[Ticket], *, worker_id: UUID) -> dict[int, Claimed]:
+async def claim(
+    conn: Conn, tickets: Sequence[Ticket], *, worker_id: UUID, admitted: bool = False
+) -> dict[int, Claimed]:
     """Take these executions for one attempt each, by execution id.
 
-    A ticket that is missing from the answer is stale (claimed before, not ready, finished) or this worker's own lease
-    has lapsed: drop it quietly.
+    A ticket that is missing from the answer is stale (claimed before, not ready, finished), this worker's own lease has
+    lapsed, or a limit concerns it and it was not `admitted`: `services.admission` counts and asks again.
     """
     ordered = sorted({(ticket.job_id, ticket.scheduled_time, ticket.claim_no) for ticket in tickets})
     times = [scheduled_time for _, scheduled_time, _ in ordered]
@@ -40,6 +52,7 @@ async def claim(conn: Conn, tickets: Sequence[Ticket], *, worker_id: UUID) -> di
             CLAIM,
             {
                 "worker_id": worker_id,
+                "admitted": admitted,
                 "job_ids": [job_id for job_id, _, _ in ordered],
                 "times": times,
                 "claim_nos": [claim_no for _, _, claim_no in ordered],
@@ -52,7 +65,8 @@ async def claim(conn: Conn, tickets: Sequence[Ticket], *, worker_id: UUID) -> di
 
 
 def _claimed(row: Sequence[Any]) -> Claimed:
-    id_, job_id, scheduled_time, trigger, revision, attempt, max_attempts, claim_no, ready_at, start_time, params = row
+    id_, job_id, scheduled_time, trigger, revision, attempt, max_attempts, claim_no, ready_at, start_time, *rest = row
+    params, deadline_left = rest
     return Claimed(
         execution_id=id_,
         job_id=job_id,
@@ -65,38 +79,53 @@ def _claimed(row: Sequence[Any]) -> Claimed:
         ready_at=ready_at,
         start_time=start_time,
         params=params,
+        deadline_left=deadline_left,
     )
 
 
+# A cancel request is carried out where the row would wait again, where its worker stopped or lost it, and nowhere else:
+# `yields`. An attempt that came to an end of its own keeps its result. A backfill has room when one of its executions
+# has ended: the schedulers are told.
 FINISH = """
 WITH t AS (
-    SELECT * FROM unnest(%(job_id)s::bigint[], %(scheduled_time)s::timestamptz[], %(claim_no)s::int[],
+    SELECT *, status IN ('QUEUED', 'CANCELLED') OR outcome IN ('lost', 'released') AS yields
+      FROM unnest(%(job_id)s::bigint[], %(scheduled_time)s::timestamptz[], %(claim_no)s::int[],
                          %(ready_at)s::timestamptz[], %(status)s::text[], %(status_reason)s::text[],
                          %(outcome)s::text[], %(retry_seconds)s::float8[], %(refund)s::bool[], %(result)s::text[],
-                         %(error)s::text[], %(http_status)s::int[], %(excerpt)s::text[])
+                         %(error)s::text[], %(http_status)s::int[], %(excerpt)s::text[], %(progress)s::int[],
+                         %(log_details)s::text[], %(attempt_error)s::text[])
         AS t(job_id, scheduled_time, claim_no, ready_at, status, status_reason, outcome, retry_seconds, refund, result,
-             error, http_status, excerpt)
+             error, http_status, excerpt, progress, log_details, attempt_error)
 ), done AS (
     UPDATE job_executions AS e
-       SET status = t.status, status_reason = t.status_reason, attempt = e.attempt - t.refund::int,
+       SET status = CASE WHEN t.yields AND e.cancel_requested_at IS NOT NULL THEN 'CANCELLED' ELSE t.status END,
+           status_reason = CASE WHEN t.yields AND e.cancel_requested_at IS NOT NULL THEN e.cancel_reason
+                                ELSE t.status_reason END,
+           attempt = e.attempt - t.refund::int,
            ready_at = coalesce(clock_timestamp() + make_interval(secs => t.retry_seconds), e.ready_at),
-           dispatch_at = clock_timestamp() + make_interval(secs => t.retry_seconds),
+           dispatch_at = CASE WHEN e.cancel_requested_at IS NULL
+                              THEN clock_timestamp() + make_interval(secs => t.retry_seconds) END,
            dispatches = 0,
-           end_time = CASE WHEN t.status <> 'QUEUED' THEN clock_timestamp() END,
-           result = t.result::jsonb, error = t.error::jsonb
+           end_time = CASE WHEN t.status <> 'QUEUED' OR e.cancel_requested_at IS NOT NULL THEN clock_timestamp() END,
+           result = t.result::jsonb, error = t.error::jsonb, progress = coalesce(t.progress, e.progress),
+           log_details = coalesce(t.log_details::jsonb, e.log_details)
       FROM t
      WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time AND e.claim_no = t.claim_no
        AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'RUNNING'
-    RETURNING e.id, e.job_id, e.scheduled_time, e.claim_no, e.attempt, e.worker_id, e.start_time
+    RETURNING e.id, e.job_id, e.scheduled_time, e.claim_no, e.attempt, e.worker_id, e.start_time, e.status,
+              e.backfill_id
 ), attempts AS (
     INSERT INTO job_attempts (job_id, scheduled_time, claim_no, execution_id, attempt, outcome, worker_id, ready_at,
                               start_time, error, http_status, response_excerpt)
     SELECT d.job_id, d.scheduled_time, d.claim_no, d.id, d.attempt, t.outcome, d.worker_id, t.ready_at, d.start_time,
-           t.error::jsonb, t.http_status, t.excerpt
+           t.attempt_error::jsonb, t.http_status, t.excerpt
       FROM done d JOIN t USING (job_id, scheduled_time, claim_no)
      WHERE NOT t.refund
 )
-SELECT id FROM done
+SELECT id, CASE WHEN (backfill_id IS NOT NULL AND status <> 'QUEUED')
+                  OR EXISTS (SELECT FROM job_executions WHERE held = 'overlap' OR held = 'limit')
+                THEN pg_notify('cronsvc_wake', '') END
+  FROM done
 """
 
 
@@ -118,18 +147,45 @@ async def finish(conn: Conn, finishes: Sequence[Finish]) -> set[int]:
         "retry_seconds": [each.retry_seconds for each in ordered],
         "refund": [each.refund_attempt for each in ordered],
         "result": [None if each.result is None else json.dumps(each.result) for each in ordered],
-        "error": [_error(each) for each in ordered],
+        "error": [_error(each.error) for each in ordered],
+        "attempt_error": [_error(each.attempt_error or each.error) for each in ordered],
         "http_status": [each.http_status for each in ordered],
         "excerpt": [each.excerpt for each in ordered],
+        "progress": [each.progress for each in ordered],
+        "log_details": [each.log_details for each in ordered],
         "least": min(times),
         "greatest": max(times),
     }
     rows = await (await conn.execute(FINISH, parameters)).fetchall()
-    return {execution_id for (execution_id,) in rows}
+    return {execution_id for execution_id, _ in rows}
 
 
-def _error(finish: Finish) -> str | None:
-    return None if finish.error is None else json.dumps({"type": finish.error.type, "message": finish.error.message})
+def _error(error: ErrorDetail | None) -> str | None:
+    return None if error is None else json.dumps({"type": error.type, "message": error.message})
+
+
+TO_STOP = """
+SELECT e.id, t.claim_no
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[], %(claim_nos)s::int[])
+    AS t(job_id, scheduled_time, claim_no)
+  JOIN job_executions AS e ON e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+ WHERE e.scheduled_time BETWEEN %(least)s AND %(greatest)s
+   AND (e.cancel_requested_at IS NOT NULL OR e.status <> 'RUNNING' OR e.claim_no <> t.claim_no)
+"""
+
+
+async def to_stop(conn: Conn, runs: Sequence[Claimed]) -> set[tuple[int, int]]:
+    """(execution id, claim_no) of those that shall stop: somebody asked, or ended or took over the row meanwhile."""
+    times = [run.scheduled_time for run in runs]
+    parameters = {
+        "job_ids": [run.job_id for run in runs],
+        "times": times,
+        "claim_nos": [run.claim_no for run in runs],
+        "least": min(times),
+        "greatest": max(times),
+    }
+    rows = await (await conn.execute(TO_STOP, parameters)).fetchall()
+    return {(execution_id, claim_no) for execution_id, claim_no in rows}
 
 
 WAKE = "SELECT pg_notify('cronsvc_wake', '')"
@@ -142,7 +198,7 @@ async def wake_schedulers(conn: Conn) -> None:
 
 RUNNING_SINCE = """
 SELECT e.id, e.job_id, e.scheduled_time, e.trigger, e.revision, e.attempt, e.max_attempts, e.claim_no, e.ready_at,
-       e.start_time, e.params
+       e.start_time, e.params, extract(epoch FROM e.deadline_at - clock_timestamp())::float8
   FROM job_executions e
  WHERE e.worker_id = %(worker_id)s AND e.status = 'RUNNING' AND e.start_time < clock_timestamp() - %(age)s::interval
  ORDER BY e.job_id, e.scheduled_time LIMIT %(batch)s
@@ -157,8 +213,10 @@ async def running_since(conn: Conn, *, worker_id: UUID, age: timedelta, batch: i
 
 ABANDONED = """
 SELECT e.id, e.job_id, e.scheduled_time, e.trigger, e.revision, e.attempt, e.max_attempts, e.claim_no, e.ready_at,
-       e.start_time, e.params
+       e.start_time, e.params, extract(epoch FROM e.deadline_at - clock_timestamp())::float8,
+       r.definition -> 'retry_on', r.definition ->> 'pause_after_failures' IS NOT NULL
   FROM workers w JOIN job_executions e ON e.worker_id = w.id
+  LEFT JOIN job_revisions r ON r.job_id = e.job_id AND r.revision = e.revision
  WHERE w.state IN ('lost', 'stopped') AND e.status = 'RUNNING'
  ORDER BY e.job_id, e.scheduled_time LIMIT %(batch)s
 """
@@ -167,7 +225,10 @@ SELECT e.id, e.job_id, e.scheduled_time, e.trigger, e.revision, e.attempt, e.max
 async def abandoned(conn: Conn, *, batch: int) -> list[Claimed]:
     """What workers held that are lost or stopped. The fence decides again when each is finished."""
     rows = await (await conn.execute(ABANDONED, {"batch": batch})).fetchall()
-    return [_claimed(row) for row in rows]
+    return [
+        replace(_claimed(columns), retry_on=None if retry_on is None else tuple(retry_on), counted=counted)
+        for *columns, retry_on, counted in rows
+    ]
 
 
 DEFINITIONS = """

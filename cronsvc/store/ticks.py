@@ -7,10 +7,11 @@ from typing import Any
 
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Jsonb
 
 from cronsvc.domain.execution import Ticket
 from cronsvc.domain.job import MisfirePolicy, OverlapPolicy
-from cronsvc.domain.plan import DueJob, Plan, Skip
+from cronsvc.domain.plan import DueJob, Firing, Plan, Skip, Unfinished
 from cronsvc.store.pool import Conn
 from cronsvc.store.rows import schedule_from_row
 
@@ -19,6 +20,8 @@ LOCK_CLASS = 0x63726F6E  # "cron"
 SHARDS = 64
 REDISPATCH_LOCK = SHARDS
 UPKEEP_LOCK = SHARDS + 1
+RELEASE_LOCK = SHARDS + 2
+WINDOWS_LOCK = SHARDS + 3
 
 NO_LEAD = timedelta(0)
 
@@ -27,20 +30,30 @@ ACTIVE = sql.SQL("is_active AND deleted_at IS NULL AND paused_at IS NULL AND qua
 
 @dataclass(frozen=True, slots=True)
 class NextInstants:
-    """Seconds from the database's now until something is to be done; ≤ 0 when it is due, None when nothing is."""
+    """Seconds from the database's now until something is to be done; ≤ 0 when it is due, None when nothing is.
+
+    `held`: some executions wait for others to end. `release`: a maintenance window lets one go.
+    """
 
     fire: float | None
     dispatch: float | None
     resume: float | None
+    release: float | None
+    held: bool
 
 
 NEXT_INSTANTS = sql.SQL("""
 SELECT extract(epoch FROM fire - clock_timestamp())::float8 AS fire,
        extract(epoch FROM dispatch - clock_timestamp())::float8 AS dispatch,
-       extract(epoch FROM resume - clock_timestamp())::float8 AS resume
+       extract(epoch FROM resume - clock_timestamp())::float8 AS resume,
+       extract(epoch FROM release - clock_timestamp())::float8 AS release,
+       EXISTS (SELECT FROM job_executions WHERE held IS NOT NULL AND held NOT IN ('queue_paused', 'maintenance'))
+           AS held
   FROM (SELECT min(next_fire_time) AS fire FROM jobs WHERE {active}) AS fires,
        (SELECT min(dispatch_at) AS dispatch FROM job_executions WHERE status = 'QUEUED') AS dispatches,
-       (SELECT min(paused_until) AS resume FROM jobs WHERE paused_until IS NOT NULL) AS pauses
+       (SELECT min(paused_until) AS resume FROM jobs WHERE paused_until IS NOT NULL) AS pauses,
+       (SELECT min(ready_at) AS release FROM job_executions
+         WHERE status = 'QUEUED' AND held = 'maintenance') AS windows
 """).format(active=ACTIVE)
 
 
@@ -64,7 +77,8 @@ async def try_lock(conn: Conn, key: int) -> bool:
 DUE_COLUMNS = sql.SQL("""
        id, revision, cron_expression, every_seconds, run_at, timezone, anchor, start_at, end_at,
        next_fire_time AS cursor, armed_revision = revision AS armed, last_fire_time, fire_count, max_runs,
-       jitter_seconds, misfire_policy, misfire_grace_seconds, misfire_cap, overlap_policy, queue, priority, max_attempts
+       jitter_seconds, misfire_policy, misfire_grace_seconds, misfire_cap, overlap_policy, queue, priority,
+       max_attempts, namespace, tags, calendar, calendar_rule
 """)
 
 # A clock that stands in a WHERE itself is asked for each row and no index is used; `(SELECT …)` is asked once.
@@ -139,8 +153,9 @@ def _due_job(row: dict[str, Any]) -> DueJob:
     # Behind a pooler sessions may speak another zone, and Python does sums within one zone by the wall.
     row = {name: _utc(value) for name, value in row.items()}
     fields = ("id", "revision", "cursor", "armed", "last_fire_time", "fire_count", "max_runs", "jitter_seconds")
-    more = ("misfire_grace_seconds", "misfire_cap", "queue", "priority", "max_attempts")
+    more = ("misfire_grace_seconds", "misfire_cap", "queue", "priority", "max_attempts", "namespace")
     return DueJob(
+        tags=tuple(row["tags"]),
         schedule=schedule_from_row(row),
         misfire_policy=MisfirePolicy(row["misfire_policy"]),
         overlap_policy=OverlapPolicy(row["overlap_policy"]),
@@ -149,35 +164,48 @@ def _due_job(row: dict[str, Any]) -> DueJob:
 
 
 UNFINISHED = """
-SELECT DISTINCT job_id FROM job_executions
+SELECT job_id, bool_or(status = 'RUNNING'),
+       bool_or(status = 'QUEUED' AND (held IS NULL OR held NOT IN ('overlap', 'maintenance'))),
+       bool_or(status = 'QUEUED' AND held IN ('overlap', 'maintenance'))
+  FROM job_executions
  WHERE (status = 'QUEUED' OR status = 'RUNNING') AND job_id = ANY (%(job_ids)s::bigint[])
+ GROUP BY job_id
 """
 
 
-async def unfinished_jobs(conn: Conn, job_ids: Collection[int]) -> set[int]:
-    """Which of these jobs have an execution that is QUEUED or RUNNING."""
+async def unfinished_jobs(conn: Conn, job_ids: Collection[int]) -> dict[int, Unfinished]:
+    """What these jobs have QUEUED or RUNNING; a job that has nothing is missing."""
     if not job_ids:
-        return set()
+        return {}
     rows = await (await conn.execute(UNFINISHED, {"job_ids": list(job_ids)})).fetchall()
-    return {job_id for (job_id,) in rows}
+    return {job_id: Unfinished(running, queued, held) for job_id, running, queued, held in rows}
 
 
 RECORD = """
 INSERT INTO job_executions (job_id, scheduled_time, trigger, status, status_reason, revision, queue, priority,
        max_attempts, created_at, ready_at, dispatch_at, dispatches, previous_time, skipped_until, skipped_count,
-       end_time)
+       end_time, deadline_at, held, window_id, log_details)
 SELECT j.id, t.scheduled_time, 'schedule', CASE WHEN t.reason IS NULL THEN 'QUEUED' ELSE 'SKIPPED' END, t.reason,
        j.revision, j.queue, j.priority, j.max_attempts, greatest(clock_timestamp(), t.scheduled_time),
-       greatest(clock_timestamp(), t.scheduled_time + make_interval(secs => t.delay)),
-       CASE WHEN t.reason IS NOT NULL THEN NULL
+       coalesce(t.release_at,
+                greatest(clock_timestamp(), t.scheduled_time + make_interval(secs => coalesce(t.delay, 0)))),
+       CASE WHEN t.reason IS NOT NULL OR t.delay IS NULL THEN NULL
             WHEN t.delay > 0 THEN t.scheduled_time + make_interval(secs => t.delay)
             ELSE clock_timestamp() + %(redispatch)s::interval END,
        CASE WHEN t.reason IS NULL AND t.delay = 0 THEN 1 ELSE 0 END,
        t.previous_time, t.skipped_until, t.skipped_count,
-       CASE WHEN t.reason IS NOT NULL THEN clock_timestamp() END
+       CASE WHEN t.reason IS NOT NULL THEN clock_timestamp() END,
+       CASE WHEN t.reason IS NULL AND t.delay IS NOT NULL
+            THEN greatest(clock_timestamp(), t.scheduled_time + make_interval(secs => t.delay))
+                 + make_interval(secs => j.deadline_seconds) END,
+       CASE WHEN t.release_at IS NOT NULL THEN 'maintenance'
+            WHEN t.reason IS NULL AND t.delay IS NULL THEN 'overlap' END,
+       t.window_id, t.detail
   FROM unnest(%(job_id)s::bigint[], %(scheduled_time)s::timestamptz[], %(reason)s::text[], %(delay)s::float8[],
-              %(previous_time)s::timestamptz[], %(skipped_until)s::timestamptz[], %(skipped_count)s::bigint[])
-    AS t(job_id, scheduled_time, reason, delay, previous_time, skipped_until, skipped_count)
+              %(previous_time)s::timestamptz[], %(skipped_until)s::timestamptz[], %(skipped_count)s::bigint[],
+              %(release_at)s::timestamptz[], %(window_id)s::bigint[], %(detail)s::jsonb[])
+    AS t(job_id, scheduled_time, reason, delay, previous_time, skipped_until, skipped_count, release_at, window_id,
+         detail)
   JOIN jobs j ON j.id = t.job_id
     ON CONFLICT (job_id, scheduled_time) DO NOTHING
 RETURNING id, job_id, scheduled_time, queue, priority, dispatches
@@ -188,7 +216,7 @@ async def record(conn: Conn, planned: Sequence[tuple[DueJob, Plan]], *, redispat
     """Write a row for each planned instant; returns the tickets to push now.
 
     An instant that already has a row is left alone: the unique key is the truth. Firings that jitter holds back are
-    written but not returned; their `dispatch_at` brings them.
+    written but not returned, their `dispatch_at` brings them; nor are those that overlap or a window holds.
     """
     rows = [(job.id, row) for job, plan in planned for row in plan.rows]
     if not rows:
@@ -198,10 +226,13 @@ async def record(conn: Conn, planned: Sequence[tuple[DueJob, Plan]], *, redispat
         "job_id": [job_id for job_id, _ in rows],
         "scheduled_time": [row.scheduled_time for _, row in rows],
         "reason": [row.reason.value if isinstance(row, Skip) else None for _, row in rows],
-        "delay": [0.0 if isinstance(row, Skip) else row.delay.total_seconds() for _, row in rows],
+        "delay": [_delay(row) for _, row in rows],
         "previous_time": [row.previous for _, row in rows],
         "skipped_until": [row.until if isinstance(row, Skip) else None for _, row in rows],
         "skipped_count": [row.count if isinstance(row, Skip) else None for _, row in rows],
+        "release_at": [None if isinstance(row, Skip) else row.release_at for _, row in rows],
+        "window_id": [row.window for _, row in rows],
+        "detail": [_detail(row) for _, row in rows],
     }
     inserted = await (await conn.execute(RECORD, parameters)).fetchall()
     return [
@@ -209,6 +240,38 @@ async def record(conn: Conn, planned: Sequence[tuple[DueJob, Plan]], *, redispat
         for id_, job_id, scheduled_time, queue, priority, dispatches in inserted
         if dispatches
     ]
+
+
+def _delay(row: Firing | Skip) -> float | None:
+    """Seconds to hold a ticket back; None for a run that waits for something else than time."""
+    if isinstance(row, Skip):
+        return 0.0
+    return None if row.held or row.window is not None else row.delay.total_seconds()
+
+
+def _detail(row: Firing | Skip) -> Jsonb | None:
+    """What a SKIPPED row says of its calendar or window; where the calendar moved it, if it did."""
+    if isinstance(row, Firing) or row.detail is None:
+        return None
+    moved = {} if row.moved_to is None else {"movedTo": row.moved_to.isoformat().replace("+00:00", "Z")}
+    return Jsonb({**row.detail, **moved})
+
+
+RECORDED = """
+SELECT t.job_id, t.scheduled_time
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+ WHERE EXISTS (SELECT FROM job_executions AS e WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time)
+    OR (SELECT e.skipped_until >= t.scheduled_time FROM job_executions AS e
+         WHERE e.job_id = t.job_id AND e.scheduled_time < t.scheduled_time AND e.trigger = 'schedule'
+         ORDER BY e.scheduled_time DESC LIMIT 1)
+"""
+
+
+async def recorded(conn: Conn, instants: Sequence[tuple[int, datetime]]) -> set[tuple[int, datetime]]:
+    """Which of these (job, instant) the ledger accounts for."""
+    parameters = {"job_ids": [job_id for job_id, _ in instants], "times": [instant for _, instant in instants]}
+    rows = await (await conn.execute(RECORDED, parameters)).fetchall()
+    return {(job_id, instant) for job_id, instant in rows}
 
 
 ADVANCE = """
@@ -266,7 +329,8 @@ async def resumable(conn: Conn, *, batch: int, now: datetime | None = None) -> l
 STALE_ZONES = sql.SQL("""
 SELECT {columns}, clock_timestamp() AS now
   FROM jobs
- WHERE cron_expression IS NOT NULL AND deleted_at IS NULL AND armed_revision = revision AND id > %(after_id)s
+ WHERE (cron_expression IS NOT NULL OR calendar IS NOT NULL) AND deleted_at IS NULL AND armed_revision = revision
+   AND id > %(after_id)s
    AND next_fire_time > (SELECT clock_timestamp()) AND tzdata_version IS DISTINCT FROM %(tzdata_version)s
  ORDER BY id LIMIT %(batch)s FOR NO KEY UPDATE
 """).format(columns=DUE_COLUMNS)

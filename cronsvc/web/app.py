@@ -11,12 +11,16 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
 from cronsvc.errors import CronsvcError, NotFound
+from cronsvc.web.backfill_pages import backfill_page_routes
+from cronsvc.web.ending_pages import ending_page_routes
+from cronsvc.web.explain_routes import explain_page_routes
 from cronsvc.web.headers import SafeAnswers
 from cronsvc.web.openapi import openapi_document
 from cronsvc.web.page import Pages
 from cronsvc.web.page_routes import page_routes
 from cronsvc.web.probe import Probe
 from cronsvc.web.problems import problem_of, problem_response
+from cronsvc.web.queue_pages import queue_page_routes
 from cronsvc.web.routes import API_ROUTES
 from cronsvc.web.routing import PathEndpoint, Route, check_routes, request_id_of
 from cronsvc.web.services import Services, WebSettings
@@ -26,7 +30,15 @@ __all__ = ["Services", "WebSettings", "create_app", "route_table"]
 
 def route_table(pages: Pages, more: Sequence[Route] = ()) -> tuple[Route, ...]:
     """Every route of the application, `more` being those that come from outside."""
-    return (*API_ROUTES, *page_routes(pages), *more)
+    return (
+        *API_ROUTES,
+        *queue_page_routes(pages),
+        *page_routes(pages),
+        *ending_page_routes(pages),
+        *backfill_page_routes(pages),
+        *explain_page_routes(pages),
+        *more,
+    )
 
 
 def create_app(services: Services, *, settings: WebSettings | None = None, more: Sequence[Route] = ()) -> Starlette:

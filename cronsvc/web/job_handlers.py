@@ -1,6 +1,7 @@
 """/api/v1/jobs: defining, reading, changing, steering and trying out jobs."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from starlette.responses import Response
@@ -13,6 +14,7 @@ from cronsvc.services.preview import preview
 from cronsvc.web import job_document
 from cronsvc.web.answers import answer
 from cronsvc.web.job_models import (
+    InWindow,
     JobIn,
     JobList,
     JobQuery,
@@ -20,6 +22,7 @@ from cronsvc.web.job_models import (
     PauseIn,
     PreviewAnswer,
     PreviewIn,
+    ResumeIn,
     RevisionAnswer,
     RevisionList,
     UpcomingAnswer,
@@ -106,8 +109,9 @@ async def pause_job(call: Call) -> Response:
 
 
 async def resume_job(call: Call) -> Response:
-    """Let a paused job fire again."""
-    return _with_etag(await call.services.jobs.resume(call.id_in_path("jobId"), call.caller))
+    """Let a paused job fire again, from now on or (`catchUp`) with what the pause held back."""
+    body: ResumeIn = call.body
+    return _with_etag(await call.services.jobs.resume(call.id_in_path("jobId"), call.caller, catch_up=body.catch_up))
 
 
 async def upcoming(call: Call) -> Response:
@@ -116,7 +120,20 @@ async def upcoming(call: Call) -> Response:
     job_id = call.id_in_path("jobId")
     times = await call.services.jobs.upcoming(job_id, call.caller, count=query.count)
     job = await call.services.jobs.get(job_id, call.caller)
-    return answer(UpcomingAnswer(fire_times=list(times), description=describe(job.definition.schedule)))
+    concerned = await call.services.windows.concerning(job, times)
+    inside = [
+        InWindow(
+            fire_time=instant,
+            window_id=opening.window.id,
+            name=opening.window.name,
+            during=opening.window.during,
+            until=opening.end,
+        )
+        for instant, opening in concerned.items()
+    ]
+    return answer(
+        UpcomingAnswer(fire_times=list(times), description=describe(job.definition.schedule), in_windows=inside)
+    )
 
 
 async def list_revisions(call: Call) -> Response:
@@ -141,8 +158,13 @@ async def preview_schedule(call: Call) -> Response:
     """What a schedule would do, without making a job."""
     body: PreviewIn = call.body
     after = body.after or datetime.now(UTC)
+    schedule = schedule_of(body)
+    if schedule.calendar is not None:
+        namespace = body.namespace or _home_namespace(call.caller)
+        days = await call.services.calendars.closed_days(namespace, schedule.calendar, call.caller)
+        schedule = replace(schedule, closed_days=days)
     # A thousand instants of a rare schedule take a while; other requests must not wait for them.
-    found = await asyncio.to_thread(preview, schedule_of(body), after=after, count=body.count)
+    found = await asyncio.to_thread(preview, schedule, after=after, count=body.count)
     return answer(PreviewAnswer(fire_times=list(found.fire_times), description=found.description))
 
 

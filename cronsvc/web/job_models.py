@@ -4,7 +4,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field, RootModel
 
+from cronsvc.domain.calendars import CalendarRule
 from cronsvc.domain.job import MisfirePolicy, OverlapPolicy, Priority
+from cronsvc.domain.maintenance import During
 from cronsvc.domain.retry import BackoffType
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
 from cronsvc.web.scalars import (
@@ -27,6 +29,26 @@ Cron = Annotated[str, Field(description="5 fields, or 6 with leading seconds", e
 Timezone = Annotated[str, Field(description="IANA name", examples=["Europe/London"])]
 PositiveInt = Annotated[int, documented(minimum=1, maximum=2**31 - 1)]
 KeptRows = Annotated[int, documented(minimum=0, maximum=2**31 - 1)]
+Delays = Annotated[
+    list[float],
+    documented(maxItems=100, description="for the type list: seconds before each retry; the last one repeats"),
+]
+RetryOn = Annotated[
+    list[str],
+    documented(
+        maxItems=50,
+        description="failures worth another attempt: error types (timeout, connect, lost, …), or http_status:503 for "
+        "exactly that answer; null: what the job type calls retryable",
+    ),
+]
+DeadlineSeconds = Annotated[
+    int,
+    documented(minimum=1, maximum=31_622_400, description="for a whole execution, from when it first became ready"),
+]
+FailuresInARow = Annotated[
+    int, documented(minimum=1, maximum=1000, description="so many FAILED executions in a row pause the job")
+]
+CalendarName = Annotated[str, documented(maxLength=63, description="a calendar of the job's namespace")]
 SlugText = Annotated[str, documented(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 
 
@@ -61,10 +83,14 @@ class BackoffIn(RequestModel):
     factor: Annotated[float, documented(minimum=1, maximum=100)] = 2.0
     max_seconds: Annotated[float, documented(minimum=0, maximum=604_800)] = 300.0
     jitter: Annotated[float, documented(minimum=0, maximum=1)] = 0.1
+    delays: Delays = Field(default_factory=list)
 
 
 class RetentionIn(RequestModel):
-    """How many rows of the job are kept, and for how many days. null means no limit by count."""
+    """How many rows of the job are kept, and for how many days. null means no limit by count.
+
+    `days`: 90, the default, means what the operator decided for all; another number is the job's own.
+    """
 
     keep_completed: KeptRows | None = None
     keep_failed: KeptRows | None = None
@@ -86,17 +112,24 @@ class JobIn(RequestModel):
     timezone: Timezone = "UTC"
     start_at: Instant | None = None
     end_at: Instant | None = None
+    calendar: CalendarName | None = None
+    calendar_rule: CalendarRule = CalendarRule.SKIP
     max_runs: PositiveInt | None = None
     jitter_seconds: Annotated[int, documented(minimum=0, maximum=86_400)] = 0
     misfire_policy: MisfirePolicy = MisfirePolicy.FIRE_ONCE
     misfire_grace_seconds: Annotated[int, documented(minimum=0, maximum=31_622_400)] = 60
     misfire_cap: Annotated[int, documented(minimum=1, maximum=10_000)] = 100
     overlap_policy: OverlapPolicy = OverlapPolicy.ALLOW
+    max_concurrency: Annotated[int, documented(minimum=1, maximum=10_000)] | None = None
+    concurrency_key: Annotated[str, documented(minLength=1, maxLength=200)] | None = None
     queue: SlugText | None = None
     priority: PriorityLevel = Priority.NORMAL
     max_attempts: Annotated[int, documented(minimum=1, maximum=100)] = 3
     backoff: BackoffIn = Field(default_factory=BackoffIn)
+    retry_on: RetryOn | None = None
     timeout_seconds: Annotated[int, documented(minimum=1, maximum=604_800)] = 60
+    deadline_seconds: DeadlineSeconds | None = None
+    pause_after_failures: FailuresInARow | None = None
     retention: RetentionIn = Field(default_factory=RetentionIn)
     task_payload: TaskPayloadIn
     is_active: bool = True
@@ -140,6 +173,12 @@ class BackoffAnswer(AnswerModel):
     jitter: float
 
 
+class BackoffListAnswer(BackoffAnswer):
+    """A backoff of the type list."""
+
+    delays: list[float]
+
+
 class RetentionAnswer(AnswerModel):
     keep_completed: int | None
     keep_failed: int | None
@@ -168,17 +207,24 @@ class DefinitionAnswer(AnswerModel):
     timezone: str
     start_at: Instant | None
     end_at: Instant | None
+    calendar: str | None
+    calendar_rule: CalendarRule
     max_runs: int | None
     jitter_seconds: int
     misfire_policy: MisfirePolicy
     misfire_grace_seconds: int
     misfire_cap: int
     overlap_policy: OverlapPolicy
+    max_concurrency: int | None
+    concurrency_key: str | None
     queue: str
     priority: PriorityLevel
     max_attempts: int
-    backoff: BackoffAnswer
+    backoff: BackoffListAnswer | BackoffAnswer
+    retry_on: list[str] | None
     timeout_seconds: int
+    deadline_seconds: int | None
+    pause_after_failures: int | None
     retention: RetentionAnswer
     task_payload: TaskPayloadAnswer
     is_active: bool
@@ -229,15 +275,35 @@ class PauseIn(RequestModel):
     until: Instant | None = None
 
 
+class ResumeIn(RequestModel):
+    """`catchUp`: what the pause held back is planned by the misfire policy, in place of one SKIPPED row for it all."""
+
+    catch_up: bool = False
+
+
 class UpcomingQuery(QueryModel):
     count: Annotated[QueryCount, Field(ge=1, le=1000)] = 10
 
 
+class InWindow(AnswerModel):
+    """An instant that lies in a maintenance window: it will not run (skip), or wait for the end (hold)."""
+
+    fire_time: Instant
+    window_id: int
+    name: str
+    during: During
+    until: Instant
+
+
 class UpcomingAnswer(AnswerModel):
-    """The next instants that will fire: none while the job is held back without an end."""
+    """The next instants that will fire: none while the job is held back without an end.
+
+    `inWindows`: which of them lie in a maintenance window, as far as is known now.
+    """
 
     fire_times: list[Instant]
     description: str
+    in_windows: list[InWindow]
 
 
 class RevisionAnswer(AnswerModel):
@@ -263,6 +329,9 @@ class PreviewIn(RequestModel):
     timezone: Timezone = "UTC"
     start_at: Instant | None = None
     end_at: Instant | None = None
+    calendar: CalendarName | None = None
+    calendar_rule: CalendarRule = CalendarRule.SKIP
+    namespace: Annotated[SlugText | None, Field(description="of the calendar")] = None
     after: Instant | None = None
     count: Annotated[int, Field(ge=1, le=1000)] = 10
 

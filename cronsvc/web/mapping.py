@@ -6,10 +6,12 @@ from typing import Any
 
 from cronsvc.domain.execution import Attempt, Execution
 from cronsvc.domain.job import Job, JobDefinition, Retention, TaskPayload
-from cronsvc.domain.retry import Backoff
+from cronsvc.domain.retry import MOST_SECONDS, Backoff, BackoffType
 from cronsvc.domain.schedule import Schedule
 from cronsvc.web.job_models import (
     BackoffAnswer,
+    BackoffIn,
+    BackoffListAnswer,
     DefinitionAnswer,
     JobAnswer,
     JobIn,
@@ -18,7 +20,7 @@ from cronsvc.web.job_models import (
     RetentionAnswer,
     TaskPayloadAnswer,
 )
-from cronsvc.web.run_models import AttemptAnswer, ErrorAnswer, ExecutionAnswer, ExecutionDetail
+from cronsvc.web.run_models import AttemptAnswer, ErrorAnswer, ExecutionAnswer, ExecutionDetail, ProgressAnswer
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -38,23 +40,37 @@ def definition_of(body: JobIn, *, namespace: str) -> JobDefinition:
         misfire_grace_seconds=body.misfire_grace_seconds,
         misfire_cap=body.misfire_cap,
         overlap_policy=body.overlap_policy,
+        max_concurrency=body.max_concurrency,
+        concurrency_key=body.concurrency_key,
         queue=body.queue or "",
         priority=body.priority,
         max_attempts=body.max_attempts,
-        backoff=Backoff(
-            type=body.backoff.type,
-            delay_seconds=body.backoff.delay_seconds,
-            factor=body.backoff.factor,
-            max_seconds=body.backoff.max_seconds,
-            jitter=body.backoff.jitter,
-        ),
+        backoff=_backoff(body.backoff),
+        retry_on=None if body.retry_on is None else tuple(body.retry_on),
         timeout_seconds=body.timeout_seconds,
+        deadline_seconds=body.deadline_seconds,
+        pause_after_failures=body.pause_after_failures,
         retention=Retention(
             keep_completed=body.retention.keep_completed,
             keep_failed=body.retention.keep_failed,
             days=body.retention.days,
         ),
         is_active=body.is_active,
+    )
+
+
+def _backoff(body: BackoffIn) -> Backoff:
+    """The backoff a body describes. A list that says nothing of `maxSeconds` is not bounded by its default."""
+    most = body.max_seconds
+    if body.type is BackoffType.LIST and "max_seconds" not in body.model_fields_set:
+        most = max([most, *(delay for delay in body.delays if delay <= MOST_SECONDS)])
+    return Backoff(
+        type=body.type,
+        delay_seconds=body.delay_seconds,
+        factor=body.factor,
+        max_seconds=most,
+        jitter=body.jitter,
+        delays=tuple(body.delays),
     )
 
 
@@ -67,6 +83,8 @@ def schedule_of(body: JobIn | PreviewIn) -> Schedule:
         timezone=body.timezone,
         start_at=body.start_at,
         end_at=body.end_at,
+        calendar=body.calendar,
+        calendar_rule=body.calendar_rule,
     )
 
 
@@ -104,23 +122,24 @@ def _definition(definition: JobDefinition) -> dict[str, Any]:
         "timezone": schedule.timezone,
         "start_at": schedule.start_at,
         "end_at": schedule.end_at,
+        "calendar": schedule.calendar,
+        "calendar_rule": schedule.calendar_rule,
         "max_runs": definition.max_runs,
         "jitter_seconds": definition.jitter_seconds,
         "misfire_policy": definition.misfire_policy,
         "misfire_grace_seconds": definition.misfire_grace_seconds,
         "misfire_cap": definition.misfire_cap,
         "overlap_policy": definition.overlap_policy,
+        "max_concurrency": definition.max_concurrency,
+        "concurrency_key": definition.concurrency_key,
         "queue": definition.queue,
         "priority": definition.priority,
         "max_attempts": definition.max_attempts,
-        "backoff": BackoffAnswer(
-            type=backoff.type,
-            delay_seconds=backoff.delay_seconds,
-            factor=backoff.factor,
-            max_seconds=backoff.max_seconds,
-            jitter=backoff.jitter,
-        ),
+        "backoff": _backoff_answer(backoff),
+        "retry_on": None if definition.retry_on is None else list(definition.retry_on),
         "timeout_seconds": definition.timeout_seconds,
+        "deadline_seconds": definition.deadline_seconds,
+        "pause_after_failures": definition.pause_after_failures,
         "retention": RetentionAnswer(
             keep_completed=retention.keep_completed, keep_failed=retention.keep_failed, days=retention.days
         ),
@@ -129,6 +148,19 @@ def _definition(definition: JobDefinition) -> dict[str, Any]:
         ),
         "is_active": definition.is_active,
     }
+
+
+def _backoff_answer(backoff: Backoff) -> BackoffAnswer:
+    members: dict[str, Any] = {
+        "type": backoff.type,
+        "delay_seconds": backoff.delay_seconds,
+        "factor": backoff.factor,
+        "max_seconds": backoff.max_seconds,
+        "jitter": backoff.jitter,
+    }
+    if backoff.type is BackoffType.LIST:
+        return BackoffListAnswer(**members, delays=list(backoff.delays))
+    return BackoffAnswer(**members)
 
 
 def _pause(job: Job) -> PauseAnswer | None:
@@ -144,7 +176,19 @@ def execution_answer(execution: Execution) -> ExecutionAnswer:
 
 def execution_detail(execution: Execution, attempts: tuple[Attempt, ...]) -> ExecutionDetail:
     """Return an execution with its attempts."""
-    return ExecutionDetail(**_execution(execution), attempts=[_attempt(attempt) for attempt in attempts])
+    return ExecutionDetail(**_execution(execution), attempts=[attempt_answer(attempt) for attempt in attempts])
+
+
+def progress_answer(execution: Execution) -> ProgressAnswer:
+    """Return what an execution says of itself; a row written by SQL may hold any JSON there."""
+    details = execution.log_details
+    note = details.get("note") if isinstance(details, Mapping) else None
+    return ProgressAnswer(
+        status=execution.status,
+        progress=execution.progress,
+        note=note if isinstance(note, str) else None,
+        log_details=details,
+    )
 
 
 def _execution(execution: Execution) -> dict[str, Any]:
@@ -173,10 +217,18 @@ def _execution(execution: Execution) -> dict[str, Any]:
         "error": error_answer(execution.error),
         "log_details": execution.log_details,
         "revision": execution.revision,
+        "cancel_requested_at": execution.cancel_requested_at,
+        "cancel_requested_by": execution.cancel_requested_by,
+        "cancel_note": execution.cancel_note,
+        "resolved_at": execution.resolved_at,
+        "resolved_by": execution.resolved_by,
+        "resolve_note": execution.resolve_note,
+        "backfill_id": execution.backfill_id,
     }
 
 
-def _attempt(attempt: Attempt) -> AttemptAnswer:
+def attempt_answer(attempt: Attempt) -> AttemptAnswer:
+    """Return one finished try as the API shows it."""
     return AttemptAnswer(
         attempt=attempt.attempt,
         outcome=attempt.outcome,

@@ -137,10 +137,18 @@ def _plain(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[st
 
 
 def _header_parameters(route: Route) -> list[dict[str, Any]]:
-    if not route.takes_if_match:
-        return []
-    words = 'The revision this change was made from, as the ETag said: `"7"`. Another revision answers 412.'
-    return [{"name": "If-Match", "in": "header", "required": False, "description": words, "schema": {"type": "string"}}]
+    given: list[tuple[str, str, dict[str, Any]]] = []
+    if route.takes_if_match:
+        words = 'The revision this change was made from, as the ETag said: `"7"`. Another revision answers 412.'
+        given.append(("If-Match", words, {"type": "string"}))
+    if route.takes_idempotency_key:
+        words = "The same key again within 24 hours answers with what the first request began, and begins nothing."
+        schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
+        given.append(("Idempotency-Key", words, schema))
+    return [
+        {"name": name, "in": "header", "required": False, "description": words, "schema": schema}
+        for name, words, schema in given
+    ]
 
 
 def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
@@ -150,6 +158,11 @@ def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
         headers["ETag"] = {"description": "The revision, quoted", "schema": {"type": "string"}}
     if route.status == 201:
         headers["Location"] = {"description": "Where the new thing is", "schema": {"type": "string"}}
+    if route.takes_idempotency_key:
+        headers["Idempotent-Replayed"] = {
+            "description": "`true` when an earlier request with the same key had begun it",
+            "schema": {"type": "string"},
+        }
     if headers:
         success["headers"] = headers
     responses: dict[str, Any] = {str(route.status): success}

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from cronsvc.domain.execution import Status
+from cronsvc.domain.execution import REPEATABLE, TERMINAL, Status
 from cronsvc.errors import CronsvcError, NotFound, Unauthenticated
 from cronsvc.services.access import Caller, Role
 from cronsvc.services.status import Overview
@@ -33,7 +33,7 @@ _UPCOMING_SHOWN = 5
 STATIC = Path(__file__).parent / "static"
 STATIC_TYPES = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
 # Where a login or a button may lead back to: our own pages, nothing that another site could choose.
-_OWN_PAGE = re.compile(r"/(?:(?:jobs|executions)/\d{1,19})?", re.ASCII)
+_OWN_PAGE = re.compile(r"/(?:(?:jobs|executions)/\d{1,19}|dead-letters|queues)?", re.ASCII)
 
 
 def make_environment() -> Environment:
@@ -48,6 +48,7 @@ def make_environment() -> Environment:
     environment.globals.update(
         moment=words.moment,
         relative=words.relative,
+        seconds_span=words.seconds_span,
         rfc3339=write_instant,
         status_mark=words.status_mark,
         status_class=words.status_class,
@@ -85,11 +86,13 @@ class Pages:
         page = await services.jobs.list(caller, cursor=query.cursor, limit=_JOBS_SHOWN)
         last_runs = await services.executions.latest([job.id for job in page.items], caller)
         recent = await services.executions.list(caller, limit=_EXECUTIONS_SHOWN)
-        return self._page(
+        return self.render(
             "overview.html",
             caller,
-            self._pace(query),
+            self.pace(query),
             tiles=_tiles(counts),
+            active_jobs=counts.jobs.active,
+            paused_jobs=counts.jobs.paused,
             jobs=[views.job_view(job, last_runs.get(job.id)) for job in page.items],
             executions=[views.execution_view(execution) for execution in recent.items],
             cursor=query.cursor,
@@ -103,10 +106,10 @@ class Pages:
         job = await services.jobs.get(call.id_in_path("jobId"), caller)
         upcoming = await services.jobs.upcoming(job.id, caller, count=_UPCOMING_SHOWN)
         last = await services.executions.list(caller, job_id=job.id, limit=_EXECUTIONS_SHOWN)
-        return self._page(
+        return self.render(
             "job.html",
             caller,
-            self._pace(query),
+            self.pace(query),
             job=views.job_view(job, None),
             facts=views.job_facts(job),
             upcoming=upcoming,
@@ -117,37 +120,41 @@ class Pages:
         """One execution with its attempts."""
         query: RefreshQuery = call.query
         execution, attempts = await call.services.executions.get(call.id_in_path("executionId"), call.caller)
-        return self._page(
+        return self.render(
             "execution.html",
             call.caller,
-            self._pace(query),
+            self.pace(query),
             execution=views.execution_view(execution),
             facts=views.execution_facts(execution),
+            may_cancel=execution.status not in TERMINAL and execution.cancel_requested_at is None,
+            may_retry=execution.status in REPEATABLE,
+            cancelling=execution.status not in TERMINAL and execution.cancel_requested_at is not None,
+            is_dead_letter=execution.is_dead_letter,
             attempts=[views.attempt_view(attempt) for attempt in attempts],
         )
 
     async def run_job(self, call: Call) -> Response:
         """Run a job once and show the execution."""
         execution = await call.services.jobs.trigger(call.id_in_path("jobId"), call.caller, params=None)
-        return _see_other(f"/executions/{execution.id}")
+        return see_other(f"/executions/{execution.id}")
 
     async def pause_job(self, call: Call) -> Response:
         """Hold a job until somebody resumes it."""
         form: BackForm = call.body
         await call.services.jobs.pause(call.id_in_path("jobId"), call.caller, note=None, until=None)
-        return _see_other(_own(form.back))
+        return see_other(own_page(form.back))
 
     async def resume_job(self, call: Call) -> Response:
         """Let a job fire again."""
         form: BackForm = call.body
         await call.services.jobs.resume(call.id_in_path("jobId"), call.caller)
-        return _see_other(_own(form.back))
+        return see_other(own_page(form.back))
 
     async def login_form(self, call: Call) -> Response:
         """Ask for an API key."""
         query: LoginQuery = call.query
         notice = "Your session has ended. Please sign in again." if query.expired else ""
-        return self._page("login.html", None, None, notice=notice, next=_own(query.next))
+        return self.render("login.html", None, None, notice=notice, next=own_page(query.next))
 
     async def login(self, call: Call) -> Response:
         """Exchange a key for a session cookie."""
@@ -156,8 +163,8 @@ class Pages:
             token, expires_at = await call.services.access.open_session(form.key.strip(), auth.source_of(call.request))
         except Unauthenticated as error:
             notice = str(error)
-            return self._page("login.html", None, None, status=401, notice=notice, next=_own(form.next))
-        response = _see_other(_own(form.next))
+            return self.render("login.html", None, None, status=401, notice=notice, next=own_page(form.next))
+        response = see_other(own_page(form.next))
         auth.set_session_cookie(response, token, expires_at, secure=self._secure(call.request))
         return response
 
@@ -166,7 +173,7 @@ class Pages:
         token = call.request.cookies.get(auth.SESSION_COOKIE)
         if token:
             await call.services.access.close_session(token)
-        response = _see_other("/login")
+        response = see_other("/login")
         auth.drop_session_cookie(response, secure=self._secure(call.request))
         return response
 
@@ -175,7 +182,7 @@ class Pages:
         kind = PROBLEMS.get(call.request.path_params["slug"])
         if kind is None:
             raise NotFound("There is no such kind of problem.")
-        return self._page(
+        return self.render(
             "problem.html",
             None,
             None,
@@ -204,7 +211,7 @@ class Pages:
 
     def _problem_page(self, request: Request, problem: Problem) -> Response:
         waits = problem.kind is UNAVAILABLE and request.method == "GET"
-        response = self._page(
+        response = self.render(
             "problem.html",
             None,
             self._settings.refresh_seconds if waits else None,
@@ -218,14 +225,14 @@ class Pages:
         response.headers.update(problem.headers or {})
         return response
 
-    def _pace(self, query: RefreshQuery) -> int:
+    def pace(self, query: RefreshQuery) -> int:
         """How often the page fetches itself, in seconds; 0 when the reader wants it to hold still."""
         return 0 if query.refresh == "off" else self._settings.refresh_seconds
 
-    def _page(
+    def render(
         self, template: str, caller: Caller | None, pace: int | None, *, status: int = 200, **values: Any
     ) -> Response:
-        """Render a template; `pace` is from `_pace`, None for a page that never refreshes."""
+        """Render a template; `pace` is from `pace`, None for a page that never refreshes."""
         html = self._environment.get_template(template).render(
             caller=caller,
             may_operate=caller is not None and caller.role.reaches(Role.OPERATOR),
@@ -244,18 +251,20 @@ class Pages:
         return request.url.scheme == "https"
 
 
-def _see_other(path: str) -> RedirectResponse:
+def see_other(path: str) -> RedirectResponse:
+    """Lead the browser to a page after a form."""
     return RedirectResponse(path, status_code=303)
 
 
-def _own(path: str) -> str:
+def own_page(path: str) -> str:
+    """The path if it is one of our own pages, else the first one."""
     return path if _OWN_PAGE.fullmatch(path) else "/"
 
 
 def _to_login(request: Request, *, secure: bool) -> Response:
     had_session = auth.SESSION_COOKIE in request.cookies
-    back = _own(request.url.path) if request.method in ("GET", "HEAD") else "/"
-    response = _see_other(f"/login?next={quote(back)}" + ("&expired=1" if had_session else ""))
+    back = own_page(request.url.path) if request.method in ("GET", "HEAD") else "/"
+    response = see_other(f"/login?next={quote(back)}" + ("&expired=1" if had_session else ""))
     if had_session:
         auth.drop_session_cookie(response, secure=secure)
     return response
@@ -270,10 +279,16 @@ def _tiles(overview: Overview) -> list[views.Tile]:
         views.Tile("Active jobs", str(jobs.active) + ("" if jobs.complete else "+")),
         views.Tile("Paused", str(jobs.paused)),
         views.Tile("Quarantined", str(jobs.quarantined), alarm=jobs.quarantined > 0),
-        views.Tile("Waiting", str(overview.waiting)),
+        views.Tile("Waiting", str(overview.waiting), href="/queues"),
         views.Tile("Running", str(overview.running)),
         views.Tile("Succeeded 24 h", f"{day.get(Status.SUCCESS.value, 0)}{more}"),
         views.Tile("Failed 24 h", f"{failed}{more}", alarm=failed > 0),
+        views.Tile(
+            "Dead letters",
+            f"{overview.dead_letters}{'' if overview.dead_letters_complete else '+'}",
+            alarm=overview.dead_letters > 0,
+            href="/dead-letters",
+        ),
         views.Tile("Workers", str(len(overview.workers)), alarm=not overview.workers),
         views.Tile("Schedulers", str(len(overview.schedulers)), alarm=not overview.schedulers),
         views.Tile("Database ms", f"{overview.database_ms:.1f}"),

@@ -4,7 +4,9 @@ from typing import Literal
 
 from pydantic import ConfigDict
 
+from cronsvc.web.explain_models import Moment
 from cronsvc.web.models import QueryModel, RequestModel
+from cronsvc.web.scalars import QueryId
 
 
 class PageQueryModel(QueryModel):
@@ -19,6 +21,23 @@ class OverviewQuery(RefreshQuery):
     cursor: str | None = None
 
 
+class DeadLettersQuery(PageQueryModel):
+    cursor: str | None = None
+
+
+class QueuesQuery(PageQueryModel):
+    cursor: str | None = None
+
+
+class BackfillsQuery(RefreshQuery):
+    job_id: QueryId | None = None
+    cursor: str | None = None
+
+
+class WhyQuery(PageQueryModel):
+    at: Moment | None = None
+
+
 class LoginQuery(PageQueryModel):
     next: str = "/"
     expired: Literal["1"] | None = None
@@ -31,3 +50,11 @@ class LoginForm(RequestModel):
 
 class BackForm(RequestModel):
     back: str = "/"
+
+
+class ResolveForm(BackForm):
+    note: str = ""
+
+
+class NoteForm(RequestModel):
+    note: str = ""

@@ -5,7 +5,12 @@ place, because the first match answers.
 """
 
 from cronsvc.services.access import Role
-from cronsvc.web import job_handlers, problems, run_handlers, service_handlers
+from cronsvc.web import history_handlers, job_handlers, problems, run_handlers, service_handlers
+from cronsvc.web.backfill_routes import BACKFILL_ROUTES
+from cronsvc.web.calendar_routes import CALENDAR_ROUTES
+from cronsvc.web.ending_routes import ENDING_ROUTES
+from cronsvc.web.explain_routes import EXPLAIN_ROUTES
+from cronsvc.web.history_models import CleanupAnswer, CleanupIn, StatisticsAnswer, StatisticsQuery
 from cronsvc.web.job_models import (
     JobAnswer,
     JobDocument,
@@ -17,10 +22,12 @@ from cronsvc.web.job_models import (
     PauseIn,
     PreviewAnswer,
     PreviewIn,
+    ResumeIn,
     RevisionList,
     UpcomingAnswer,
     UpcomingQuery,
 )
+from cronsvc.web.queue_routes import MANY_JOBS_ROUTES, QUEUE_ROUTES
 from cronsvc.web.routing import PUBLIC, Route
 from cronsvc.web.run_models import (
     ExecutionAnswer,
@@ -28,6 +35,7 @@ from cronsvc.web.run_models import (
     ExecutionList,
     ExecutionQuery,
     JobExecutionQuery,
+    ProgressAnswer,
     TriggerByNameIn,
     TriggerIn,
 )
@@ -84,7 +92,20 @@ JOBS = (
         status=202,
         body=TriggerByNameIn,
         answer=ExecutionAnswer,
+        takes_idempotency_key=True,
         problems=(problems.NOT_FOUND, problems.CONFLICT),
+    ),
+    Route(
+        "POST",
+        f"{V1}/jobs/cleanup",
+        OPERATOR,
+        history_handlers.clean_up,
+        "cleanupJobs",
+        "Delete executions that ended long ago",
+        "jobs",
+        body=CleanupIn,
+        body_optional=True,
+        answer=CleanupAnswer,
     ),
     Route(
         "GET",
@@ -151,6 +172,7 @@ JOBS = (
         body=TriggerIn,
         body_optional=True,
         answer=ExecutionAnswer,
+        takes_idempotency_key=True,
         problems=(problems.CONFLICT,),
     ),
     Route(
@@ -175,6 +197,8 @@ JOBS = (
         "resumeJob",
         "Resume a paused job",
         "jobs",
+        body=ResumeIn,
+        body_optional=True,
         answer=JobAnswer,
         gives_etag=True,
         problems=(problems.CONFLICT,),
@@ -200,6 +224,17 @@ JOBS = (
         "jobs",
         query=UpcomingQuery,
         answer=UpcomingAnswer,
+    ),
+    Route(
+        "GET",
+        f"{V1}/jobs/{{jobId}}/statistics",
+        VIEWER,
+        history_handlers.job_statistics,
+        "getJobStatistics",
+        "How a job's executions ended, day by day",
+        "jobs",
+        query=StatisticsQuery,
+        answer=StatisticsAnswer,
     ),
     Route(
         "GET",
@@ -238,6 +273,16 @@ RUNS = (
         answer=ExecutionDetail,
     ),
     Route(
+        "GET",
+        f"{V1}/executions/{{executionId}}/progress",
+        VIEWER,
+        run_handlers.get_progress,
+        "getProgress",
+        "How far an execution is, and what it says",
+        "executions",
+        answer=ProgressAnswer,
+    ),
+    Route(
         "POST",
         f"{V1}/schedules/preview",
         VIEWER,
@@ -251,6 +296,18 @@ RUNS = (
 )
 
 SERVICE = (
+    Route(
+        "POST",
+        f"{V1}/cleanup",
+        OPERATOR,
+        history_handlers.clean_up,
+        "cleanup",
+        "Delete executions that ended long ago",
+        "service",
+        body=CleanupIn,
+        body_optional=True,
+        answer=CleanupAnswer,
+    ),
     Route(
         "GET",
         f"{V1}/status",
@@ -312,4 +369,14 @@ SERVICE = (
     ),
 )
 
-API_ROUTES = (*JOBS, *RUNS, *SERVICE)
+API_ROUTES = (
+    *MANY_JOBS_ROUTES,
+    *JOBS,
+    *EXPLAIN_ROUTES,
+    *QUEUE_ROUTES,
+    *RUNS,
+    *ENDING_ROUTES,
+    *BACKFILL_ROUTES,
+    *CALENDAR_ROUTES,
+    *SERVICE,
+)

@@ -114,6 +114,7 @@ class Route:
     reads_document: bool = False
     takes_if_match: bool = False
     gives_etag: bool = False
+    takes_idempotency_key: bool = False
     problems: tuple[ProblemKind, ...] = field(default=())
 
 

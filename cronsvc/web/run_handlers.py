@@ -1,11 +1,15 @@
 """/api/v1/executions and the triggers: making and reading executions."""
 
+from typing import Any
+
 from starlette.responses import Response
 
 from cronsvc.domain.execution import Execution
+from cronsvc.errors import InvalidInput
 from cronsvc.services.paging import Page
+from cronsvc.services.triggering import FIELD
 from cronsvc.web.answers import answer
-from cronsvc.web.mapping import execution_answer, execution_detail
+from cronsvc.web.mapping import execution_answer, execution_detail, progress_answer
 from cronsvc.web.routing import Call
 from cronsvc.web.run_models import (
     ExecutionList,
@@ -19,17 +23,24 @@ from cronsvc.web.run_models import (
 async def trigger_job(call: Call) -> Response:
     """Run a job once, now. Works for paused jobs too."""
     body: TriggerIn = call.body
-    execution = await call.services.jobs.trigger(call.id_in_path("jobId"), call.caller, params=body.params)
-    return _accepted(execution)
+    return await _trigger(call, call.id_in_path("jobId"), body.params)
 
 
 async def trigger_by_name(call: Call) -> Response:
     """Run the job of this name once, now."""
     body: TriggerByNameIn = call.body
-    execution = await call.services.jobs.trigger_by_name(
-        body.name, call.caller, params=body.params, namespace=body.namespace
-    )
-    return _accepted(execution)
+    job_id = await call.services.jobs.id_of(body.name, call.caller, namespace=body.namespace)
+    return await _trigger(call, job_id, body.params)
+
+
+async def _trigger(call: Call, job_id: int, params: dict[str, Any] | None) -> Response:
+    keys = call.request.headers.getlist(FIELD)
+    if not keys:
+        return _accepted(await call.services.jobs.trigger(job_id, call.caller, params=params))
+    if len(keys) > 1:
+        raise InvalidInput.of(FIELD, "is given twice; give it once")
+    begun = await call.services.jobs.trigger_once(job_id, call.caller, key=keys[0], params=params)
+    return _accepted(begun.execution, replayed=begun.replayed)
 
 
 async def list_executions(call: Call) -> Response:
@@ -66,8 +77,14 @@ async def get_execution(call: Call) -> Response:
     return answer(execution_detail(execution, attempts))
 
 
-def _accepted(execution: Execution) -> Response:
-    headers = {"Location": f"/api/v1/executions/{execution.id}"}
+async def get_progress(call: Call) -> Response:
+    """How far an execution is and what it says, while it runs and afterwards."""
+    execution, _ = await call.services.executions.get(call.id_in_path("executionId"), call.caller)
+    return answer(progress_answer(execution))
+
+
+def _accepted(execution: Execution, *, replayed: bool = False) -> Response:
+    headers = {"Location": f"/api/v1/executions/{execution.id}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
     return answer(execution_answer(execution), status=202, headers=headers)
 
 

@@ -17,7 +17,10 @@ class ErrorAnswer(AnswerModel):
 
 
 class ExecutionAnswer(AnswerModel):
-    """One occurrence of a job. A SKIPPED row may stand for a whole range, up to `skippedUntil`."""
+    """One occurrence of a job. A SKIPPED row may stand for a whole range, up to `skippedUntil`.
+
+    A FAILED one without `resolvedAt` is a dead letter. `cancelRequestedAt` of a RUNNING one: its worker shall stop it.
+    """
 
     id: int
     job_id: int
@@ -42,7 +45,14 @@ class ExecutionAnswer(AnswerModel):
     result: Any
     error: ErrorAnswer | None
     log_details: Any
+    backfill_id: int | None
     revision: int
+    cancel_requested_at: Instant | None
+    cancel_requested_by: str | None
+    cancel_note: str | None
+    resolved_at: Instant | None
+    resolved_by: str | None
+    resolve_note: str | None
 
 
 class ExecutionList(AnswerModel):
@@ -69,6 +79,15 @@ class ExecutionDetail(ExecutionAnswer):
     """An execution with every finished attempt, the first one first."""
 
     attempts: list[AttemptAnswer]
+
+
+class ProgressAnswer(AnswerModel):
+    """What an execution says of itself, live. `logDetails` is `{"attempt", "note", "lines", "dropped"}`."""
+
+    status: Status
+    progress: int | None
+    note: str | None
+    log_details: Any
 
 
 class ExecutionQuery(QueryModel):

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from cronsvc.domain.execution import Status
 from cronsvc.services.status import Check, Readiness
 from cronsvc.web.answers import answer
+from cronsvc.web.ending_models import DeadLetterCount
 from cronsvc.web.probe import Probe
 from cronsvc.web.routing import Call
 from cronsvc.web.service_models import (
@@ -81,6 +82,7 @@ async def status(call: Call) -> Response:
             waiting=found.waiting,
             running=found.running,
             oldest_waiting_seconds=found.oldest_waiting_seconds,
+            dead_letters=DeadLetterCount(count=found.dead_letters, complete=found.dead_letters_complete),
             last_day=LastDayAnswer(
                 counts={each: found.executions.get(each.value, 0) for each in Status},
                 complete=found.executions_complete,

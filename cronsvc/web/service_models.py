@@ -6,6 +6,7 @@ from pydantic import Field, RootModel
 
 from cronsvc.domain.execution import Status
 from cronsvc.services.access import Role
+from cronsvc.web.ending_models import DeadLetterCount
 from cronsvc.web.models import AnswerModel, RequestModel
 from cronsvc.web.scalars import Instant
 
@@ -119,6 +120,7 @@ class StatusAnswer(AnswerModel):
     waiting: int
     running: int
     oldest_waiting_seconds: float | None
+    dead_letters: DeadLetterCount
     last_day: LastDayAnswer
     next_fire_time: Instant | None
     workers: list[WorkerAnswer]

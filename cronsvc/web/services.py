@@ -4,9 +4,20 @@ from dataclasses import dataclass
 
 from cronsvc import __version__
 from cronsvc.services.access import Access
+from cronsvc.services.backfills import Backfills
+from cronsvc.services.bulk_pausing import BulkPausing
+from cronsvc.services.calendars import Calendars
+from cronsvc.services.dead_letters import DeadLetters
+from cronsvc.services.ending import Endings
 from cronsvc.services.executions import Executions
+from cronsvc.services.explaining import Explaining
+from cronsvc.services.history import History
 from cronsvc.services.jobs import Jobs
+from cronsvc.services.monitoring import Monitoring
+from cronsvc.services.queues import Queues
+from cronsvc.services.recoveries import Recoveries
 from cronsvc.services.status import StatusReader
+from cronsvc.services.windows import Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +26,19 @@ class Services:
 
     jobs: Jobs
     executions: Executions
+    explaining: Explaining
+    history: History
     access: Access
     status: StatusReader
+    endings: Endings
+    dead_letters: DeadLetters
+    queues: Queues
+    bulk_pausing: BulkPausing
+    monitoring: Monitoring
+    backfills: Backfills
+    recoveries: Recoveries
+    calendars: Calendars
+    windows: Windows
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from cronsvc.domain.execution import Attempt, Execution, Trigger
-from cronsvc.domain.job import Job, Pause
+from cronsvc.domain.job import Job, JobDefinition, Pause, Retention
+from cronsvc.domain.retry import Backoff, BackoffType
 from cronsvc.domain.schedule import Schedule, describe
 from cronsvc.web.mapping import duration_ms, error_answer
 from cronsvc.web.run_models import ErrorAnswer
@@ -17,11 +18,12 @@ from cronsvc.web.words import moment, outcome_class, took
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One number at the top of the page. An alarm is a number that should be zero."""
+    """One number at the top of the page. An alarm is a number that should be zero; `href` leads to what it counts."""
 
     name: str
     value: str
     alarm: bool = False
+    href: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,6 @@ def job_facts(job: Job) -> list[Fact]:
     """The definition of a job, line by line; what is at its default and says nothing is left out."""
     definition, schedule = job.definition, job.definition.schedule
     backoff, retention = definition.backoff, definition.retention
-    waits = f"{backoff.type.value} backoff from {backoff.delay_seconds:g} s, at most {backoff.max_seconds:g} s"
     lines: list[tuple[str, str | None]] = [
         ("Schedule", f"{expression_of(schedule)} · {schedule.timezone}"),
         ("From", _moment(schedule.start_at)),
@@ -165,17 +166,59 @@ def job_facts(job: Job) -> list[Fact]:
         ("Namespace", definition.namespace),
         ("Tags", ", ".join(definition.tags) or None),
         ("Queue", f"{definition.queue} · {definition.priority.name.lower()} priority"),
-        ("Attempts", f"{definition.max_attempts} · {waits}"),
+        ("Attempts", f"{definition.max_attempts} · {_waits(backoff)}"),
+        ("Retried", _retried(definition)),
         ("Timeout", f"{definition.timeout_seconds} s an attempt"),
+        ("Deadline", f"{definition.deadline_seconds} s for all of them" if definition.deadline_seconds else None),
+        ("Pauses after", _pauses_after(definition)),
         ("When late", f"{definition.misfire_policy.value} after {definition.misfire_grace_seconds} s"),
         ("While one runs", definition.overlap_policy.value),
+        ("At a time", _at_a_time(definition)),
         ("Spread", f"up to {definition.jitter_seconds} s" if definition.jitter_seconds else None),
-        ("Kept", f"{retention.days} days"),
+        ("Kept", _kept(retention)),
         ("Revision", f"{job.revision} · changed {moment(job.updated_at)}"),
         ("Type", definition.task_payload.type),
     ]
     facts = [Fact(name, value) for name, value in lines if value]
     return [*facts, Fact("Configuration", pretty(definition.task_payload.config), code=True)]
+
+
+def _waits(backoff: Backoff) -> str:
+    """How long it waits between attempts."""
+    spread = f" ± {backoff.jitter * 100:g} %" if backoff.jitter else ""
+    if backoff.type is BackoffType.LIST:
+        return f"waits {', '.join(f'{delay:g}' for delay in backoff.delays)} s{spread}"
+    factor = f" × {backoff.factor:g}" if backoff.type is BackoffType.EXPONENTIAL else ""
+    first = f"{backoff.type.value} backoff from {backoff.delay_seconds:g} s"
+    return f"{first}{factor}, at most {backoff.max_seconds:g} s{spread}"
+
+
+def _retried(definition: JobDefinition) -> str | None:
+    """What it retries on, when that is not the job type's own choice."""
+    if definition.retry_on is None:
+        return None
+    return "on " + ", ".join(definition.retry_on) if definition.retry_on else "never"
+
+
+def _at_a_time(definition: JobDefinition) -> str | None:
+    if definition.max_concurrency is None:
+        return None
+    shared = f", shared under the key {definition.concurrency_key}" if definition.concurrency_key else ""
+    return f"at most {definition.max_concurrency}{shared}"
+
+
+def _pauses_after(definition: JobDefinition) -> str | None:
+    most = definition.pause_after_failures
+    if most is None:
+        return None
+    return f"{most} failed executions in a row" if most > 1 else "a failed execution"
+
+
+def _kept(retention: Retention) -> str:
+    """How long its rows stay; 90 days are everybody's."""
+    bounds = [(retention.keep_completed, "successes"), (retention.keep_failed, "failures")]
+    counts = [f"the last {count} {what}" for count, what in bounds if count is not None]
+    return " · ".join([f"{retention.days} days", *counts])
 
 
 def execution_facts(execution: Execution) -> list[Fact]:
@@ -195,10 +238,35 @@ def execution_facts(execution: Execution) -> list[Fact]:
         ("Queue", execution.queue),
         ("Revision", str(execution.revision)),
         ("Progress", f"{execution.progress} %" if execution.progress is not None else None),
+        ("Cancel asked for", _act(execution.cancel_requested_at, execution.cancel_requested_by, execution.cancel_note)),
+        ("Resolved", _act(execution.resolved_at, execution.resolved_by, execution.resolve_note)),
     ]
     facts = [Fact(name, value) for name, value in lines if value]
-    documents = (("Params", execution.params), ("Result", execution.result), ("Log", execution.log_details))
-    return facts + [Fact(name, pretty(value), code=True) for name, value in documents if value is not None]
+    documents = (("Params", execution.params), ("Result", execution.result), ("Log", _log(execution.log_details)))
+    return facts + [
+        Fact(name, value if name == "Log" and isinstance(value, str) else pretty(value), code=True)
+        for name, value in documents
+        if value is not None
+    ]
+
+
+def _log(details: Any) -> Any:
+    """The lines that an attempt logged as text; what SQL wrote there in another shape is left as it is."""
+    lines = details.get("lines") if isinstance(details, Mapping) else None
+    if not isinstance(lines, list) or not all(isinstance(line, Mapping) for line in lines):
+        return details
+    heads = [f"attempt {details['attempt']}"] if details.get("attempt") else []
+    if details.get("dropped"):
+        heads.append(f"{details['dropped']} earlier lines were dropped")
+    if details.get("note"):
+        heads.append(str(details["note"]))
+    return "\n".join([", ".join(heads), *map(_log_line, lines)]).strip()
+
+
+def _log_line(line: Mapping[str, Any]) -> str:
+    more = {name: value for name, value in line.items() if name not in ("at", "level", "message")}
+    fields = "".join(f" {name}={json.dumps(value, ensure_ascii=False)}" for name, value in more.items())
+    return f"{line.get('at', '')} {line.get('level', '')!s:<7} {line.get('message', '')}{fields}"
 
 
 def sentence(text: str) -> str:
@@ -217,6 +285,11 @@ def _moment(when: datetime | None) -> str | None:
 
 def _instant(when: datetime | None) -> str | None:
     return None if when is None else write_instant(when)
+
+
+def _act(when: datetime | None, who: str | None, note: str | None) -> str | None:
+    """What somebody did: when, who, and why."""
+    return None if when is None else f"{write_instant(when)}, by {who}" + (f": {note}" if note else "")
 
 
 def _state(job: Job) -> tuple[str, str]:

@@ -37,6 +37,11 @@ def span(length: timedelta) -> str:
     return " ".join(part for part in parts if part)
 
 
+def seconds_span(seconds: float) -> str:
+    """`span` of a number of seconds."""
+    return span(timedelta(seconds=max(0.0, seconds)))
+
+
 def took(milliseconds: int | None) -> str:
     """A duration with the precision that matters: `84 ms`, `2.4 s`, `3 min 5 s`; a dash for none."""
     if milliseconds is None:

@@ -182,6 +182,16 @@ def test_trigger_records_an_execution_by_whom(migrated: dict[str, str]) -> None:
     assert done.stdout.strip() in shown.stdout
 
 
+def test_trigger_with_a_key_runs_once(migrated: dict[str, str]) -> None:
+    add_job(migrated["DATABASE_URL"], "nightly")
+    keyed = ("trigger", "nightly", "--idempotency-key", "deploy-17")
+    first, again = (cronsvc(*keyed, **migrated) for _ in range(2))
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert first.stdout == again.stdout
+    other = cronsvc(*keyed, "--params", '{"data": {}}', **migrated)
+    assert other.returncode == 1 and "Idempotency-Key" in other.stderr
+
+
 @pytest.mark.parametrize("params", ["[1]", "{", '"x"'])
 def test_trigger_refuses_params_that_are_no_object(params: str, migrated: dict[str, str]) -> None:
     done = cronsvc("trigger", "nightly", "--params", params, **migrated)
@@ -197,3 +207,17 @@ def test_what_is_not_there_or_not_clear_is_told(migrated: dict[str, str]) -> Non
     assert "there is no job named 'missing'" in missing.stderr
     assert "add --namespace" in ambiguous.stderr
     assert cronsvc("trigger", "twice", "--namespace", "b", **migrated).returncode == 0
+
+
+def test_explain_says_why(migrated: dict[str, str]) -> None:
+    job_id = add_job(migrated["DATABASE_URL"], "nightly")
+    ahead = cronsvc("explain", "nightly", "--at", "2096-03-08T03:00:00Z", **migrated)
+    assert ahead.returncode == 0 and ahead.stdout.startswith("not_yet: It lies ahead"), ahead.stderr
+    assert re.search(r"(?m)^  schedule +The schedule \(At 03:00\) names 2096-03-08 03:00:00 UTC\.$", ahead.stdout)
+    assert cronsvc("explain", str(job_id), **migrated).stdout.startswith("not_scheduled: ")
+    wrong = cronsvc("explain", "nightly", "--at", "soon", **migrated)
+    assert (wrong.returncode, wrong.stdout) == (1, "") and "cronsvc: --at: must be an RFC 3339 time" in wrong.stderr
+    with psycopg.connect(migrated["DATABASE_URL"]) as conn:
+        conn.execute("UPDATE jobs SET deleted_at = now(), is_active = false")
+    assert cronsvc("explain", str(job_id), **migrated).stdout.startswith("deleted: ")
+    assert cronsvc("explain", "nightly", **migrated).returncode == 1

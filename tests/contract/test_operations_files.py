@@ -57,7 +57,9 @@ def ours(compose: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_command_line_has_the_promised_commands() -> None:
-    promised = "up api scheduler worker migrate check keys jobs trigger version"
+    promised = (
+        "up api scheduler worker migrate check keys jobs executions dead-letters backfill explain trigger version"
+    )
     assert cli_commands() == set(promised.split())
 
 

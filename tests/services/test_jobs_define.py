@@ -62,7 +62,10 @@ async def test_what_was_defined_comes_back(db: Database) -> None:
         priority=Priority.HIGH,
         max_attempts=5,
         backoff=Backoff(BackoffType.LINEAR, 1.5, 3.0, 60.0, 0.0),
+        retry_on=("connect",),
         timeout_seconds=30,
+        deadline_seconds=90,
+        pause_after_failures=2,
         retention=Retention(10, None, 30),
     )
     desk = Desk(db)
@@ -369,3 +372,14 @@ async def test_defaults_are_those_of_the_table(db: Database) -> None:
     by_service = await desk.jobs.create(definition(), ALICE)
     row = (await desk.jobs.get(by_sql, ALICE)).definition
     assert replace(row, name="report") == by_service.definition
+
+
+async def test_a_concurrency_key_needs_its_limit(db: Database) -> None:
+    desk = Desk(db)
+    with pytest.raises(InvalidInput) as refused:
+        await desk.jobs.create(replace(definition(), concurrency_key="tenant"), ALICE)
+    assert [error.field for error in refused.value.errors] == ["maxConcurrency"]
+    job = await desk.jobs.create(replace(definition(), concurrency_key="tenant", max_concurrency=2), ALICE)
+    assert (job.definition.concurrency_key, job.definition.max_concurrency) == ("tenant", 2)
+    changed = await desk.jobs.edit(job.id, lambda now: replace(now, max_concurrency=3), ALICE)
+    assert (changed.revision, changed.definition.max_concurrency) == (2, 3)

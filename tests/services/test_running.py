@@ -309,6 +309,7 @@ async def test_a_claim_whose_answer_was_lost_is_handed_back(db: Database) -> Non
     await executor.started.wait()
     assert await living.return_strays(age=timedelta(hours=1)) == 0  # its answer may still be on the way
     assert await living.return_strays(age=timedelta(0)) == 1
+    await until(lambda: _is(db, lost, "QUEUED"))
     assert await state(db, lost) == ("QUEUED", None, 0, 1)
     assert await state(db, running_here) == ("RUNNING", None, 1, 1)
     executor.release.set()
@@ -347,17 +348,22 @@ async def test_what_begun_and_could_not_be_written_counts_as_lost(
     ticket, executor = await waiting(db, max_attempts=1), Scripted()
     failing_writer = await runner(db, executor)
     with monkeypatch.context() as broken:
-        broken.setattr(failing_writer, "_finish_all", _broken)
+        broken.setattr(failing_writer._ends, "_finish_all", _broken)
         await failing_writer.handle(ticket)
         with pytest.raises(RuntimeError):
-            await asyncio.gather(*failing_writer._writes)
+            await asyncio.gather(*failing_writer._ends._writes)
     assert await state(db, ticket) == ("RUNNING", None, 1, 1)
     assert await failing_writer.return_strays(age=timedelta(0)) == 1
+    assert await failing_writer.flush(20)
     assert await state(db, ticket) == ("FAILED", "lost", 1, 1)
     assert len(executor.calls) == 1
 
 
-async def _broken(_finishes: object) -> list[bool]:
+async def _is(db: Database, ticket: Ticket, status: str) -> bool:
+    return (await state(db, ticket))[0] == status
+
+
+async def _broken(_finishes: object) -> set[int]:
     raise RuntimeError("a defect of ours")
 
 
@@ -371,6 +377,7 @@ async def test_a_lapsed_lease_ends_the_identity_even_if_postgres_comes_back(db: 
     await asyncio.wait_for(lease.keep(), 20)
     await task
     assert executor.cancelled == 1 and await lapsing.return_strays(age=timedelta(0)) == 1
+    assert await lapsing.flush(20)
     assert await state(db, ticket) == ("FAILED", "lost", 1, 1)
 
 

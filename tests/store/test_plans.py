@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from psycopg import sql
 
-from cronsvc.store import dispatches, presence, running, ticks
+from cronsvc.store import dispatches, presence, queues, running, ticks
 from cronsvc.store.pool import Database
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -43,12 +43,19 @@ HOT: dict[str, tuple[str | sql.Composed, dict[str, Any]]] = {
         },
     ),
     "resumable": (ticks.RESUMABLE, {"now": None, "batch": 100}),
-    "waiting": (dispatches.WAITING, {"now": None, "batch": 1000}),
+    "waiting": (dispatches.WAITING, {"now": None, "batch": 1000, "paused": ["slow"]}),
+    "park": (queues.PARK, {"now": None, "batch": 1000, "queues": ["slow"], "held": queues.HELD}),
+    "call in": (queues.CALL_IN, {"name": "slow", "batch": 1000}),
+    "call in what was dispatched": (
+        queues.CALL_IN_DISPATCHED,
+        {"name": "slow", "batch": 1000, "longest": queues.LONGEST_REDISPATCH},
+    ),
+    "called in": (queues.CALLED_IN, {"name": "slow"}),
     "redispatch": (
         dispatches.REDISPATCH,
         KEYS | BOUNDS | {"redispatch": timedelta(seconds=5), "now": None},
     ),
-    "claim": (running.CLAIM, KEYS | BOUNDS | {"worker_id": uuid4(), "claim_nos": [0] * 50}),
+    "claim": (running.CLAIM, KEYS | BOUNDS | {"worker_id": uuid4(), "claim_nos": [0] * 50, "admitted": False}),
     "abandoned": (running.ABANDONED, {"batch": 500}),
     "prune workers": (presence.PRUNE_WORKERS, {}),
 }

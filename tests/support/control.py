@@ -11,9 +11,14 @@ from cronsvc.errors import InvalidInput
 from cronsvc.executors.base import RunContext
 from cronsvc.queue import Broker
 from cronsvc.services.access import Caller, Role
+from cronsvc.services.backfills import Backfills
+from cronsvc.services.bulk_pausing import BulkPausing
+from cronsvc.services.dead_letters import DeadLetters
 from cronsvc.services.dispatch import Dispatcher
+from cronsvc.services.ending import Endings
 from cronsvc.services.executions import Executions
 from cronsvc.services.jobs import Jobs
+from cronsvc.services.recoveries import Recoveries
 from cronsvc.store.pool import Database
 
 ALICE = Caller("key:alice", Role.OPERATOR, None, "10.1.2.3")
@@ -59,6 +64,11 @@ class Desk:
         self.dispatcher = Dispatcher(db, cast(Broker, bell))
         self.jobs = Jobs(db, {"CALL": NeedsUrl()}, self.dispatcher, "default")
         self.executions = Executions(db)
+        self.endings = Endings(db, self.dispatcher)
+        self.dead_letters = DeadLetters(db, self.dispatcher)
+        self.bulk_pausing = BulkPausing(db, self.dispatcher)
+        self.backfills = Backfills(db, {"CALL": NeedsUrl()})
+        self.recoveries = Recoveries(db, self.backfills)
 
 
 def definition(name: str = "report", **fields: Any) -> JobDefinition:

@@ -108,7 +108,8 @@ def _ends(past: History) -> None:
     for hour in range(1, 8):
         past.ran(flaky, past.ago(hours=hour))
     past.ran(flaky, past.ago(hours=8), outcomes=("error", "error", "error"))
-    past.ran(flaky, past.ago(hours=9), outcomes=("timeout",))
+    resolved: dict[str, Any] = {"resolved_at": past.now, "resolved_by": "key:alice", "resolve_note": "sent by hand"}
+    past.ran(flaky, past.ago(hours=9), outcomes=("timeout",), **resolved)
     past.ran(flaky, past.ago(hours=10), outcomes=("lost",))
     past.ran(flaky, past.ago(days=3), outcomes=("error",))
     past.ran(flaky, past.ago(days=OLD_DAYS), outcomes=("error",))
@@ -187,7 +188,22 @@ def _jobs_and_people(past: History) -> None:
     past.insert(
         "audit_log", at=past.ago(days=8), actor="key:zoe", action="delete", entity="job", entity_id="999"
     )  # too long ago
+    past.insert("calendar_dates", calendar_id=past.insert("calendars", name="closed", created_by="test"), date=past.now)
+    window = {"starts_at": past.ago(days=-1), "ends_at": past.ago(days=-2), "during": "hold"}
+    past.insert("maintenance_windows", name="upgrade", created_by="test", **window)
     past.job("broken", quarantine_reason="cronExpression: no such month")
+    window = {"window_from": past.ago(days=2), "window_to": past.ago(days=1), "direction": "oldest", "max_parallel": 1}
+    past.insert("recoveries", selector={}, max_total=10, created_by="key:alice", **window)
+    past.insert(
+        "backfills",
+        job_id=past.job("filled"),
+        revision=1,
+        mode="missing",
+        planned=0,
+        params={"token": SECRET},
+        created_by="key:alice",
+        **window,
+    )
     past.job("off", is_active=False)
     past.job("behind", next_fire_time=past.ago(minutes=10))
     past.job("unseen", armed_revision=0, updated_at=past.ago(minutes=5))

@@ -6,8 +6,18 @@ from datetime import UTC, datetime
 import pytest
 
 from cronsvc.domain import execution
-from cronsvc.domain.execution import TERMINAL, TRANSITIONS, Claimed, ErrorDetail, Outcome, Reason, Status, Trigger
-from cronsvc.domain.finish import after_loss, after_outcome, after_release, hand_back
+from cronsvc.domain.execution import (
+    REPEATABLE,
+    TERMINAL,
+    TRANSITIONS,
+    Claimed,
+    ErrorDetail,
+    Outcome,
+    Reason,
+    Status,
+    Trigger,
+)
+from cronsvc.domain.finish import after_cancel, after_loss, after_outcome, after_release, hand_back
 from cronsvc.domain.retry import Backoff, BackoffType, delay_seconds
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -30,8 +40,13 @@ def drawn_arrows() -> set[tuple[str, str]]:
     if re.search(r"┌─+ retry: .* ─+┐", text):
         arrows.add(("RUNNING", "QUEUED"))
     arrows |= {("RUNNING", word) for word in re.findall(r"├─+▶ (\w+)", text)}
+    if re.search(r"├─+ its deadline passes ─+▶ FAILED ◀─+┤", text):
+        arrows |= {("QUEUED", "FAILED"), ("RUNNING", "FAILED")}
     if re.search(r"└─+▶ CANCELLED ◀─+┘", text):
         arrows |= {("QUEUED", "CANCELLED"), ("RUNNING", "CANCELLED")}
+    if again := re.search(r"└─+ again, when somebody asks: ([A-Z, ]+) ─+┘", text):
+        arrows |= {(word, "QUEUED") for word in again[1].split(", ")}
+    arrows |= set(re.findall(r"(SKIPPED) ─+ backfill ─+▶ (QUEUED)", text))
     return arrows
 
 
@@ -40,8 +55,15 @@ def test_the_drawing_equals_the_transitions() -> None:
     assert drawn_arrows() == listed
 
 
-def test_terminal_states_lead_nowhere_and_the_others_do() -> None:
-    assert {status for status in Status if not TRANSITIONS[status]} == TERMINAL
+def test_from_where_it_has_ended_there_is_only_a_new_beginning() -> None:
+    assert {status for status in Status if TRANSITIONS[status] == {Status.QUEUED}} == TERMINAL
+    assert TERMINAL - {Status.SKIPPED} == REPEATABLE
+
+
+def test_a_cancelled_attempt_ends_the_execution_and_counts() -> None:
+    finish = after_cancel(claimed(), ErrorDetail("cancelled", "left behind"))
+    assert (finish.status, finish.status_reason, finish.outcome) == (Status.CANCELLED, Reason.USER, "cancelled")
+    assert finish.error is not None and finish.retry_seconds is None and not finish.refund_attempt
 
 
 def test_success_ends_the_execution() -> None:

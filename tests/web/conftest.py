@@ -13,10 +13,21 @@ from cronsvc.executors.base import ExecutorSettings
 from cronsvc.executors.registry import load_executors
 from cronsvc.queue.broker import Broker
 from cronsvc.services.access import Access, Role
+from cronsvc.services.backfills import Backfills
+from cronsvc.services.bulk_pausing import BulkPausing
+from cronsvc.services.calendars import Calendars
+from cronsvc.services.dead_letters import DeadLetters
 from cronsvc.services.dispatch import Dispatcher
+from cronsvc.services.ending import Endings
 from cronsvc.services.executions import Executions
+from cronsvc.services.explaining import Explaining
+from cronsvc.services.history import History
 from cronsvc.services.jobs import Jobs
+from cronsvc.services.monitoring import Monitoring
+from cronsvc.services.queues import Queues
+from cronsvc.services.recoveries import Recoveries
 from cronsvc.services.status import StatusReader
+from cronsvc.services.windows import Windows
 from cronsvc.store.pool import Database
 from cronsvc.web.app import Services, WebSettings, create_app
 
@@ -76,8 +87,19 @@ async def services(db: Database, redis_url: str) -> AsyncIterator[Services]:
         yield Services(
             jobs=Jobs(db, executors, dispatcher),
             executions=Executions(db),
+            explaining=Explaining(db),
+            history=History(db),
             access=Access(db),
             status=StatusReader(db, broker),
+            endings=Endings(db, dispatcher),
+            dead_letters=DeadLetters(db, dispatcher),
+            queues=Queues(db),
+            bulk_pausing=BulkPausing(db, dispatcher),
+            monitoring=Monitoring(db),
+            backfills=Backfills(db, executors),
+            recoveries=Recoveries(db, Backfills(db, executors)),
+            calendars=Calendars(db),
+            windows=Windows(db),
         )
     finally:
         for executor in executors.values():

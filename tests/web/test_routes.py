@@ -104,7 +104,8 @@ async def test_the_matrix_of_roles_and_pages(
         for role, token in sessions.items():
             headers = {**BROWSER, "Cookie": f"cronsvc_session={token}"}
             response = await http.request(route.method, path, headers=headers)
-            assert response.headers["content-type"].startswith("text/html"), route.path
+            if response.status_code != 303:  # pausing all jobs works without any
+                assert response.headers["content-type"].startswith("text/html"), route.path
             assert (response.status_code == 403) is not role.reaches(route.access), (route.path, role)
 
 
@@ -174,9 +175,22 @@ async def test_answers_are_what_the_document_says(operator: Client) -> None:
     await operator.post(f"/api/v1/jobs/{job['id']}/trigger", json={"params": {"data": {}}})
     execution = (await operator.get("/api/v1/executions")).json()["items"][0]
     bodies = {"previewSchedule": {"cronExpression": "* * * * *"}, "createJob": {**SEED_JOB, "name": "another"}}
+    window = {"from": job["createdAt"], "to": job["createdAt"]}
+    backfill = (await operator.post(f"/api/v1/jobs/{job['id']}/backfill", json=window)).json()
+    recovery = (await operator.post("/api/v1/recoveries", json={**window, "selector": {}})).json()
+    calendar = (await operator.post("/api/v1/calendars", json={"name": "holidays"})).json()
+    closing = {"name": "upgrade", "cronExpression": "0 3 * * *", "durationSeconds": 600, "during": "skip"}
+    maintenance = (await operator.post("/api/v1/maintenance-windows", json=closing)).json()
+    bodies |= {"createCalendar": {"name": "others"}, "createMaintenanceWindow": closing}
     checked = set()
     for route in API_ROUTES:
-        path = route.path.replace("{jobId}", str(job["id"])).replace("{executionId}", str(execution["id"]))
+        path = route.path.replace("{calendarId}", str(calendar["id"])).replace("{windowId}", str(maintenance["id"]))
+        path = path.replace("{jobId}", str(job["id"])).replace("{executionId}", str(execution["id"]))
+        path = (
+            path.replace("{name}", "default")
+            .replace("{backfillId}", str(backfill["id"]))
+            .replace("{recoveryId}", str(recovery["id"]))
+        )
         if (route.method != "GET" and route.name not in bodies) or route.access is Role.ADMIN or not route.answer:
             continue
         response = await operator.send(route.method, path, json=bodies.get(route.name))

@@ -1,6 +1,7 @@
 """Probes, status, keys, who am I."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -40,9 +41,7 @@ async def stranded(services: Services, database_url: str) -> AsyncIterator[httpx
     db = await Database.open(database_url, application_name="stranded")
     await db.close()
     broker = Broker.open(f"redis://127.0.0.1:{free_port()}/0")
-    app = create_app(
-        Services(services.jobs, services.executions, services.access, StatusReader(db, broker, ready_seconds=1.0))
-    )
+    app = create_app(replace(services, status=StatusReader(db, broker, ready_seconds=1.0)))
     async with http_client(app) as http:
         yield http
     await broker.close()

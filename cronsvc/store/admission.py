@@ -1,0 +1,284 @@
+"""Who may run beside whom: what overlap replaces and holds, and the limits that are counted at the claim.
+
+A row that is held is QUEUED, has `held` set and no `dispatch_at`. Overlap holds it when its job is planned; a limit
+holds it when a worker wants to claim it and all places are taken.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from psycopg.rows import class_row
+
+from cronsvc.domain.execution import Ticket
+from cronsvc.store.pool import Conn
+
+# Who asks for the end of an execution that a newer one replaces.
+ACTOR = "cronsvc:overlap"
+
+REPLACE_WAITING = """
+UPDATE job_executions
+   SET status = 'CANCELLED', status_reason = 'replaced', end_time = clock_timestamp(), dispatch_at = NULL, held = NULL
+ WHERE job_id = ANY (%(job_ids)s::bigint[]) AND status = 'QUEUED' AND (status = 'QUEUED' OR status = 'RUNNING')
+"""
+
+
+async def replace_waiting(conn: Conn, job_ids: Sequence[int]) -> int:
+    """Cancel what these jobs have waiting; returns how many."""
+    return (await conn.execute(REPLACE_WAITING, {"job_ids": sorted(job_ids)})).rowcount
+
+
+ASK_TO_STOP = """
+UPDATE job_executions
+   SET cancel_requested_at = clock_timestamp(), cancel_requested_by = %(by)s, cancel_reason = 'replaced'
+ WHERE job_id = ANY (%(job_ids)s::bigint[]) AND status = 'RUNNING' AND (status = 'QUEUED' OR status = 'RUNNING')
+   AND cancel_requested_at IS NULL
+"""
+
+
+async def ask_to_stop(conn: Conn, job_ids: Sequence[int]) -> int:
+    """Ask the workers that run these jobs to stop; returns how many executions were asked now."""
+    return (await conn.execute(ASK_TO_STOP, {"job_ids": sorted(job_ids), "by": ACTOR})).rowcount
+
+
+TERMINATE = """
+WITH ended AS (
+    UPDATE job_executions SET status = 'CANCELLED', status_reason = 'replaced', end_time = clock_timestamp(),
+           cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),
+           cancel_requested_by = coalesce(cancel_requested_by, %(by)s), cancel_reason = 'replaced'
+     WHERE job_id = ANY (%(job_ids)s::bigint[]) AND status = 'RUNNING' AND (status = 'QUEUED' OR status = 'RUNNING')
+    RETURNING *
+)
+INSERT INTO job_attempts (job_id, scheduled_time, claim_no, execution_id, attempt, outcome, worker_id, ready_at,
+                          start_time, error)
+SELECT job_id, scheduled_time, claim_no, id, attempt, 'cancelled', worker_id, ready_at, start_time,
+       '{"type": "replaced", "message": "a newer execution of the job took its place"}'
+  FROM ended
+"""
+
+
+async def terminate(conn: Conn, job_ids: Sequence[int]) -> int:
+    """End what these jobs run, here and now; their workers find their results refused and are told to stop."""
+    return (await conn.execute(TERMINATE, {"job_ids": sorted(job_ids), "by": ACTOR})).rowcount
+
+
+OVERLAP_FREE = """
+SELECT DISTINCT h.job_id FROM job_executions h
+ WHERE h.held = 'overlap' AND h.status = 'QUEUED'
+   AND NOT EXISTS (SELECT FROM job_executions u
+                    WHERE u.job_id = h.job_id AND (u.status = 'QUEUED' OR u.status = 'RUNNING')
+                      AND u.held IS DISTINCT FROM 'overlap')
+ ORDER BY h.job_id LIMIT %(batch)s
+"""
+
+
+async def overlap_free(conn: Conn, *, batch: int) -> list[int]:
+    """Jobs that hold something back and have nothing else unfinished."""
+    rows = await (await conn.execute(OVERLAP_FREE, {"batch": batch})).fetchall()
+    return [job_id for (job_id,) in rows]
+
+
+LOCK_JOBS = "SELECT id FROM jobs WHERE id = ANY (%(job_ids)s::bigint[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"
+
+
+async def lock_jobs(conn: Conn, job_ids: Sequence[int]) -> list[int]:
+    """Lock these jobs as a tick does; those that somebody else has are left out."""
+    rows = await (await conn.execute(LOCK_JOBS, {"job_ids": list(job_ids)})).fetchall()
+    return [job_id for (job_id,) in rows]
+
+
+# Looked at again under the lock: the tick that held a row may have seen what has ended since, and the other way round.
+RELEASE_OVERLAP = """
+WITH first AS (
+    SELECT DISTINCT ON (h.job_id) h.job_id, h.scheduled_time FROM job_executions h
+     WHERE h.job_id = ANY (%(job_ids)s::bigint[]) AND h.held = 'overlap' AND h.status = 'QUEUED'
+       AND NOT EXISTS (SELECT FROM job_executions u
+                        WHERE u.job_id = h.job_id AND (u.status = 'QUEUED' OR u.status = 'RUNNING')
+                          AND u.held IS DISTINCT FROM 'overlap')
+     ORDER BY h.job_id, h.scheduled_time
+)
+UPDATE job_executions AS e
+   SET held = NULL, ready_at = clock_timestamp(), dispatch_at = clock_timestamp() + %(redispatch)s::interval,
+       dispatches = 1,
+       deadline_at = clock_timestamp()
+                     + make_interval(secs => (SELECT j.deadline_seconds FROM jobs AS j WHERE j.id = e.job_id))
+  FROM first AS f
+ WHERE e.job_id = f.job_id AND e.scheduled_time = f.scheduled_time AND e.held = 'overlap' AND e.status = 'QUEUED'
+RETURNING e.id, e.job_id, e.scheduled_time, e.claim_no, e.queue, e.priority
+"""
+
+
+async def release_overlap(conn: Conn, job_ids: Sequence[int], *, redispatch: timedelta) -> list[Ticket]:
+    """Let the earliest held execution of each of these locked jobs go, where nothing else is unfinished any more."""
+    rows = await (await conn.execute(RELEASE_OVERLAP, {"job_ids": list(job_ids), "redispatch": redispatch})).fetchall()
+    return [Ticket(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A waiting execution that a limit may refuse; a `None` means that there is no such limit."""
+
+    job_id: int
+    scheduled_time: datetime
+    claim_no: int
+    priority: int
+    queue: str
+    scope: str | None
+    scope_limit: int | None
+    queue_limit: int | None
+    queue_rate: int | None
+
+
+CANDIDATES = """
+SELECT e.job_id, e.scheduled_time, e.claim_no, e.priority, e.queue, cronsvc_scope(j) AS scope,
+       j.max_concurrency AS scope_limit, q.concurrency AS queue_limit, q.rate_per_minute AS queue_rate
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[], %(claim_nos)s::int[])
+    AS t(job_id, scheduled_time, claim_no)
+  JOIN job_executions e ON e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time AND e.claim_no = t.claim_no
+  JOIN jobs j ON j.id = e.job_id
+  LEFT JOIN queues q ON q.name = e.queue
+ WHERE e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'QUEUED' AND e.ready_at <= clock_timestamp()
+   AND (j.max_concurrency IS NOT NULL OR q.concurrency IS NOT NULL OR q.rate_per_minute IS NOT NULL)
+ ORDER BY e.priority, e.scheduled_time, e.job_id
+"""
+
+
+async def candidates(conn: Conn, tickets: Sequence[Ticket]) -> list[Candidate]:
+    """Those of these tickets that a limit concerns and that still wait, most urgent first."""
+    times = [ticket.scheduled_time for ticket in tickets]
+    async with conn.cursor(row_factory=class_row(Candidate)) as cursor:
+        await cursor.execute(
+            CANDIDATES,
+            {
+                "job_ids": [ticket.job_id for ticket in tickets],
+                "times": times,
+                "claim_nos": [ticket.claim_no for ticket in tickets],
+                "least": min(times),
+                "greatest": max(times),
+            },
+        )
+        return await cursor.fetchall()
+
+
+MAKE_SCOPES = "INSERT INTO limit_scopes (scope) SELECT unnest(%(scopes)s::text[]) ON CONFLICT (scope) DO NOTHING"
+
+LOCK_SCOPES = "SELECT scope FROM limit_scopes WHERE scope = ANY (%(scopes)s::text[]) ORDER BY scope FOR UPDATE"
+
+
+async def lock_scopes(conn: Conn, scopes: Sequence[str]) -> None:
+    """Keep everybody else from counting and claiming under these names until the transaction ends."""
+    await conn.execute(MAKE_SCOPES, {"scopes": sorted(scopes)})
+    await conn.execute(LOCK_SCOPES, {"scopes": sorted(scopes)})
+
+
+COUNT_RUNNING = """
+SELECT cronsvc_scope(j), count(*)::int
+  FROM job_executions e JOIN jobs j ON j.id = e.job_id
+ WHERE e.status = 'RUNNING' AND cronsvc_scope(j) = ANY (%(scopes)s::text[])
+ GROUP BY 1
+ UNION ALL
+SELECT 'queue:' || e.queue, count(*)::int FROM job_executions e
+ WHERE e.status = 'RUNNING' AND 'queue:' || e.queue = ANY (%(scopes)s::text[])
+ GROUP BY 1
+"""
+
+
+async def count_running(conn: Conn, scopes: Sequence[str]) -> dict[str, int]:
+    """How many executions run under each of these names; `queue:<name>` is a queue."""
+    rows = await (await conn.execute(COUNT_RUNNING, {"scopes": list(scopes)})).fetchall()
+    return dict.fromkeys(scopes, 0) | dict(rows)
+
+
+FILL = """
+UPDATE queues AS q
+   SET tokens = least(greatest(rate_per_minute / 60.0, 1),
+                      coalesce(tokens + extract(epoch FROM clock_timestamp() - tokens_at) * rate_per_minute / 60.0, 1)),
+       tokens_at = clock_timestamp()
+ WHERE name = ANY (%(queues)s::text[]) AND rate_per_minute IS NOT NULL
+RETURNING name, floor(tokens)::int
+"""
+
+
+async def fill(conn: Conn, queues: Sequence[str]) -> dict[str, int]:
+    """How many executions of each of these queues may begin now by its rate; whoever asks has locked their scopes.
+
+    The bucket holds a second's worth, at least one, so that a quiet minute does not allow a burst of sixty.
+    """
+    rows = await (await conn.execute(FILL, {"queues": sorted(queues)})).fetchall()
+    return dict(rows)
+
+
+TAKE = """
+UPDATE queues AS q SET tokens = q.tokens - t.taken
+  FROM unnest(%(queues)s::text[], %(taken)s::int[]) AS t(queue, taken)
+ WHERE q.name = t.queue AND q.rate_per_minute IS NOT NULL
+"""
+
+
+async def take(conn: Conn, taken: Mapping[str, int]) -> None:
+    """So many executions of these queues begin."""
+    await conn.execute(TAKE, {"queues": list(taken), "taken": list(taken.values())})
+
+
+HOLD = """
+UPDATE job_executions AS e
+   SET held = CASE WHEN t.seconds IS NULL THEN 'limit' END,
+       dispatch_at = clock_timestamp() + make_interval(secs => t.seconds)
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[], %(claim_nos)s::int[], %(seconds)s::float8[])
+    AS t(job_id, scheduled_time, claim_no, seconds)
+ WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time AND e.claim_no = t.claim_no
+   AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'QUEUED'
+"""
+
+
+async def hold(conn: Conn, refused: Sequence[tuple[Candidate, float | None]]) -> None:
+    """These have to wait: so many seconds for a queue's rate, None until a place becomes free."""
+    times = [each.scheduled_time for each, _ in refused]
+    await conn.execute(
+        HOLD,
+        {
+            "job_ids": [each.job_id for each, _ in refused],
+            "times": times,
+            "claim_nos": [each.claim_no for each, _ in refused],
+            "seconds": [seconds for _, seconds in refused],
+            "least": min(times),
+            "greatest": max(times),
+        },
+    )
+
+
+# Ranked within each counter they need: as many go as there are places in both. One too many is harmless, the claim
+# counts again and holds it again.
+RELEASE_LIMIT = """
+WITH waiting AS (
+    SELECT e.job_id, e.scheduled_time, cronsvc_scope(j) AS scope, j.max_concurrency AS scope_limit,
+           e.queue, q.concurrency AS queue_limit,
+           row_number() OVER (PARTITION BY cronsvc_scope(j) ORDER BY e.priority, e.scheduled_time) AS scope_rank,
+           row_number() OVER (PARTITION BY e.queue ORDER BY e.priority, e.scheduled_time) AS queue_rank
+      FROM job_executions e JOIN jobs j ON j.id = e.job_id LEFT JOIN queues q ON q.name = e.queue
+     WHERE e.held = 'limit' AND e.status = 'QUEUED'
+), running AS (
+    SELECT cronsvc_scope(j) AS scope, e.queue, count(*) AS places FROM job_executions e JOIN jobs j ON j.id = e.job_id
+     WHERE e.status = 'RUNNING' GROUP BY 1, 2
+), free AS (
+    SELECT w.job_id, w.scheduled_time FROM waiting w
+     WHERE (w.scope IS NULL
+            OR w.scope_rank <= w.scope_limit
+                             - (SELECT coalesce(sum(places), 0) FROM running r WHERE r.scope = w.scope))
+       AND (w.queue_limit IS NULL
+            OR w.queue_rank <= w.queue_limit
+                             - (SELECT coalesce(sum(places), 0) FROM running r WHERE r.queue = w.queue))
+     LIMIT %(batch)s
+)
+UPDATE job_executions AS e
+   SET held = NULL, dispatch_at = clock_timestamp() + %(redispatch)s::interval, dispatches = 1
+  FROM free AS f
+ WHERE e.job_id = f.job_id AND e.scheduled_time = f.scheduled_time AND e.held = 'limit' AND e.status = 'QUEUED'
+RETURNING e.id, e.job_id, e.scheduled_time, e.claim_no, e.queue, e.priority
+"""
+
+
+async def release_limit(conn: Conn, *, batch: int, redispatch: timedelta) -> list[Ticket]:
+    """Let as many executions go as have become free places, most urgent first."""
+    rows = await (await conn.execute(RELEASE_LIMIT, {"batch": batch, "redispatch": redispatch})).fetchall()
+    return [Ticket(*row) for row in rows]

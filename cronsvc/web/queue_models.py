@@ -1,0 +1,72 @@
+"""Queues, and pausing many jobs at once, as JSON (DESIGN §7; the answers of the latter as in seed 001)."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cronsvc.web.job_models import PauseAnswer, documented
+from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
+from cronsvc.web.scalars import Instant, QueryCount
+
+Concurrency = Annotated[int, documented(minimum=1, maximum=100_000)]
+RatePerMinute = Annotated[int, documented(minimum=1, maximum=10_000_000)]
+Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+
+
+class QueueAnswer(AnswerModel):
+    """A queue and what it has to do. Counts are of what the caller may see, among the first 100,000 unfinished."""
+
+    name: str
+    paused: PauseAnswer | None
+    concurrency: int | None
+    rate_per_minute: int | None
+    waiting: int
+    running: int
+    oldest_waiting_seconds: float | None
+    workers: Annotated[int, Field(description="live workers that serve it")]
+    created_at: Instant
+
+
+class QueueList(AnswerModel):
+    items: list[QueueAnswer]
+    next_cursor: str | None
+
+
+class QueueQuery(QueryModel):
+    cursor: Annotated[str, Field(max_length=1000)] | None = None
+    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+
+
+class QueueIn(RequestModel):
+    """Limits of a queue; null is no limit. PUT sets both, PATCH those that are given."""
+
+    concurrency: Concurrency | None = None
+    rate_per_minute: RatePerMinute | None = None
+
+
+class SelectorIn(RequestModel):
+    """Which jobs: those that match everything given; any of the tags, any of the ids. Nothing given: all of them."""
+
+    tags: list[str] | None = None
+    namespace: Annotated[str, documented(maxLength=63)] | None = None
+    queue: Annotated[str, documented(maxLength=63)] | None = None
+    name_prefix: Annotated[str, documented(maxLength=255)] | None = None
+    job_ids: Annotated[list[Id], documented(maxItems=10_000)] | None = None
+
+
+class PauseJobsIn(SelectorIn):
+    note: Annotated[str, documented(maxLength=1000)] | None = None
+    until: Instant | None = None
+
+
+class ResumeJobsIn(SelectorIn):
+    pass
+
+
+class JobsChanged(AnswerModel):
+    """How many jobs matched, and how many of them were not yet as asked for."""
+
+    success: bool
+    message: str
+    matched: int
+    changed: int

@@ -1,0 +1,81 @@
+"""Deadlines and pruning look things up; neither reads through history nor through every job."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from cronsvc.store.failures import OVERDUE
+from cronsvc.store.partitions import LONGEST_RETENTION
+from cronsvc.store.pruning import SURPLUS
+
+
+@pytest.fixture
+def busy(database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A thousand jobs, one in a hundred of which keeps less, and a long history of one of them."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO jobs (name, cron_expression, task_payload, retention)"
+            " SELECT 'job ' || n, '@daily', '{\"type\": \"x\"}', CASE WHEN n % 100 = 0"
+            '        THEN \'{"keepCompleted": 5, "keepFailed": 5, "days": 90}\''
+            '        ELSE \'{"keepCompleted": null, "keepFailed": null, "days": 90}\' END::jsonb'
+            "   FROM generate_series(1, 1000) AS n"
+        )
+        conn.execute(
+            "INSERT INTO job_executions (job_id, scheduled_time, status, dispatch_at, end_time)"
+            " SELECT id, now() - n * interval '1 second', 'SUCCESS', NULL, now()"
+            "   FROM (SELECT min(id) AS id FROM jobs WHERE retention ->> 'keepFailed' IS NOT NULL) AS j,"
+            "        generate_series(1, 20000) AS n"
+        )
+        conn.execute("UPDATE jobs SET last_fire_time = now()")
+        conn.execute("ANALYZE")
+        conn.execute("SET enable_seqscan = off")  # a thousand jobs: the planner would not care for an index
+        yield conn
+
+
+def plan(conn: psycopg.Connection[Any], statement: sql.Composed | str, **parameters: Any) -> list[dict[str, Any]]:
+    text = statement.as_string(conn) if isinstance(statement, sql.Composed) else statement
+    row = conn.execute(b"EXPLAIN (ANALYZE, FORMAT JSON) " + text.encode(), parameters).fetchone()
+    assert row is not None
+    found = row[0] if isinstance(row[0], list) else json.loads(row[0])
+    return list(nodes(found[0]["Plan"]))
+
+
+def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from nodes(child)
+
+
+def rows_read(found: list[dict[str, Any]], table: str) -> int:
+    """How many rows scans of this table went through, those that a filter threw away included."""
+    scans = [node for node in found if node.get("Relation Name", "").startswith(table) and node["Actual Loops"]]
+    return sum(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in scans)
+
+
+def test_waiting_rows_past_their_deadline_are_found_by_an_index(busy: psycopg.Connection[Any]) -> None:
+    found = plan(busy, OVERDUE, now=None, batch=100)
+    assert rows_read(found, "job_executions") == 0 and rows_read(found, "jobs") <= 1
+
+
+def test_only_jobs_that_keep_less_are_looked_at(busy: psycopg.Connection[Any]) -> None:
+    found = plan(busy, SURPLUS, now=None, after_id=0, jobs=100, rows=100)
+    assert rows_read(found, "jobs") == 10
+    indexes = {node.get("Index Name") for node in found}
+    assert "jobs_history_bounded" in indexes
+    # The five that stay, the edge, and the hundred that may go now: not the other twenty thousand.
+    assert rows_read(found, "job_executions") < 500
+
+
+def test_that_nothing_failed_is_known_without_reading_what_succeeded(busy: psycopg.Connection[Any]) -> None:
+    busy.execute("UPDATE jobs SET retention = retention || '{\"keepCompleted\": null}'")
+    found = plan(busy, SURPLUS, now=None, after_id=0, jobs=100, rows=100)
+    assert rows_read(found, "job_executions") == 0
+
+
+def test_the_longest_retention_is_asked_of_few_jobs(busy: psycopg.Connection[Any]) -> None:
+    found = plan(busy, LONGEST_RETENTION, days=90)
+    assert rows_read(found, "jobs") <= 10
