@@ -1,0 +1,1 @@
+-- Jobs that run after other jobs, and children that an execution starts.

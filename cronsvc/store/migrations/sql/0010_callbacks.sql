@@ -1,0 +1,1 @@
+-- Executions whose target ends them later, by a signed call.

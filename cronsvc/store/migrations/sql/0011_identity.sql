@@ -1,0 +1,1 @@
+-- Sessions, issuers of tokens, row-level security.

@@ -1,0 +1,1 @@
+-- Templates, groups and replayed requests.

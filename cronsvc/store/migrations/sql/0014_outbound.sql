@@ -1,0 +1,1 @@
+-- Budgets and breakers per host, limits per namespace.

@@ -1,0 +1,11 @@
+"""Budgets and breakers per host, limits per namespace."""
+
+from cronsvc.store.migrations.statements import run_file
+
+revision = "0014"
+down_revision = "0013"
+
+
+def upgrade() -> None:
+    """Add to the schema of 0013; what the previous release reads stays as it is."""
+    run_file("0014_outbound.sql")
