@@ -13,22 +13,27 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic import model_validator as after_all_fields
 
+from cronsvc.config_identity import Issuers, JwtIssuer, JwtSecret, Oidc, OidcProvider, read_issuers, read_oidc
+from cronsvc.config_urls import compose_urls
 from cronsvc.config_values import (
     Commands,
     DatabaseUrl,
     Grants,
     Names,
+    PublicUrl,
     RedisUrl,
+    SecretKeys,
     SqlDsns,
     Words,
     lower,
     password_of,
     queue_name,
+    split_keys,
 )
 from cronsvc.errors import ConfigError
 
@@ -63,6 +68,9 @@ class Settings(BaseModel):
     worker_concurrency: int = Field(
         5, alias="CRONSVC_WORKER_CONCURRENCY", ge=1, le=1000, description="executions one worker process runs at a time"
     )
+    public_url: PublicUrl | None = Field(
+        None, alias="CRONSVC_PUBLIC_URL", description="where targets reach the API; needed by jobs that are called back"
+    )
     egress_allow: Grants = Field(
         (), alias="CRONSVC_EGRESS_ALLOW", description="private networks (CIDR) and hosts that job URLs may reach"
     )
@@ -76,6 +84,16 @@ class Settings(BaseModel):
     )
     commands: Commands = Field(
         {}, alias="CRONSVC_COMMANDS", description="what COMMAND jobs may run: a JSON object, see there; none: nothing"
+    )
+    secret_keys: SecretKeys | None = Field(
+        None,
+        alias="CRONSVC_SECRET_KEYS",
+        description="keys that encrypt secrets, comma separated, the first for new ones (`cronsvc secrets new-key`)",
+    )
+    allow_insecure_tls: bool = Field(
+        False,
+        alias="CRONSVC_ALLOW_INSECURE_TLS",
+        description="let API_CALL jobs say `tls.verify: false`",
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = Field(
         "info", alias="CRONSVC_LOG_LEVEL", description="`debug`, `info`, `warning` or `error`"
@@ -136,6 +154,29 @@ class Settings(BaseModel):
         (), alias="CRONSVC_TRUSTED_PROXIES", description="addresses whose `X-Forwarded-*` headers are believed"
     )
 
+    allowed_hosts: Words = Field(
+        (),
+        alias="CRONSVC_ALLOWED_HOSTS",
+        description="names in `Host` that are answered, such as `cron.example.com` or `*.example.com`; none: any",
+    )
+    jwt_issuers: Issuers | None = Field(
+        None, alias="CRONSVC_JWT_ISSUERS", description="whose tokens are believed: a JSON list, see there"
+    )
+    jwt_secret: JwtSecret | None = Field(
+        None, alias="CRONSVC_JWT_SECRET", description="in place of that, one issuer: its HS256 secret, 32 bytes or more"
+    )
+    jwt_issuer: str = Field("cronsvc", alias="CRONSVC_JWT_ISSUER", description="and the `iss` of its tokens")
+    jwt_audience: str = Field("cronsvc", alias="CRONSVC_JWT_AUDIENCE", description="and their `aud`")
+    oidc: Oidc | None = Field(
+        None, alias="CRONSVC_OIDC", description="where people sign in to the page: a JSON object, see there"
+    )
+
+    @after_all_fields(mode="after")
+    def _one_way_to_name_issuers(self) -> Self:
+        if self.jwt_secret is not None and self.jwt_issuers is not None:
+            raise ValueError("CRONSVC_JWT_SECRET: CRONSVC_JWT_ISSUERS is set as well; keep one of the two")
+        return self
+
     @after_all_fields(mode="after")
     def _lease_outlives_heartbeats(self) -> Self:
         if self.lease_seconds < 2 * self.heartbeat_seconds:
@@ -152,11 +193,44 @@ class Settings(BaseModel):
         return self.database_url.get_secret_value()
 
     def secret_values(self) -> tuple[str, ...]:
-        """What no log line may show: passwords in the URLs, as written there and as meant."""
+        """What no log line may show: passwords in the URLs, as written there and as meant, and keys of secrets."""
         given = (self.database_url, self.redis_url)
         urls = [*(url.get_secret_value() for url in given if url), *self.sql_connections().values()]
         passwords = [password for url in urls if (password := password_of(url))]
-        return tuple({*passwords, *(unquote(password) for password in passwords)})
+        return tuple(
+            {
+                *passwords,
+                *(unquote(password) for password in passwords),
+                *self.secret_key_list(),
+                *self._shared_secrets(),
+            }
+        )
+
+    def _shared_secrets(self) -> list[str]:
+        """What we share with issuers of tokens and with the identity provider."""
+        provider = self.identity_provider()
+        shared = [issuer.secret for issuer in self.token_issuers()]
+        if provider is not None:
+            shared.append(provider.client_secret)
+        return [each.get_secret_value() for each in shared if each is not None]
+
+    def secret_key_list(self) -> tuple[str, ...]:
+        """The keys for secrets in plain text, the one for new ones first; none: secrets are off here."""
+        return () if self.secret_keys is None else tuple(split_keys(self.secret_keys.get_secret_value()))
+
+    def token_issuers(self) -> tuple[JwtIssuer, ...]:
+        """Whose tokens are believed."""
+        if self.jwt_issuers is not None:
+            return read_issuers(self.jwt_issuers.get_secret_value())
+        if self.jwt_secret is None:
+            return ()
+        return (
+            JwtIssuer(issuer=self.jwt_issuer, audience=(self.jwt_audience,), algorithm="HS256", secret=self.jwt_secret),
+        )
+
+    def identity_provider(self) -> OidcProvider | None:
+        """Where people sign in, if not with keys alone."""
+        return None if self.oidc is None else read_oidc(self.oidc.get_secret_value())
 
     def sql_connections(self) -> dict[str, str]:
         """The databases of SQL jobs in plain text, by name."""
@@ -198,7 +272,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     given = {name: value if name in passwords else value.strip() for name, value in environ.items() if value.strip()}
     faults: list[str] = []
     _read_files(given, faults)
-    _compose_urls(given, faults)
+    compose_urls(given, faults)
     aliases = _aliases()
     for name in sorted(given):
         if name.startswith(PREFIX) and name not in aliases:
@@ -248,45 +322,6 @@ def _read_files(given: dict[str, str], faults: list[str]) -> None:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             faults.append(f"{name}{FILE_SUFFIX}: cannot read {file_name}: {reason}")
-
-
-def _compose_urls(given: dict[str, str], faults: list[str]) -> None:
-    """The seeds' separate variables as URLs; a URL that is set wins."""
-    if "DATABASE_URL" not in given and ("DB_HOST" in given or "DB_DATABASE" in given):
-        missing = [name for name in ("DB_USER", "DB_DATABASE") if name not in given]
-        faults.extend(f"{name}: is needed beside the other DB_*, unless DATABASE_URL is set" for name in missing)
-        port = _port(given, "DB_PORT", 5432, faults)
-        if not missing:
-            host = given.get("DB_HOST", "localhost")
-            login = _login(given["DB_USER"], given.get("DB_PASSWORD"))
-            database = quote(given["DB_DATABASE"], safe="")
-            is_socket = host.startswith("/")
-            where = f"/{database}?host={quote(host)}&port={port}" if is_socket else f"{_host(host)}:{port}/{database}"
-            given["DATABASE_URL"] = f"postgresql://{login}@{where}"
-    if "REDIS_URL" not in given and "REDIS_HOST" in given:
-        port = _port(given, "REDIS_PORT", 6379, faults)
-        number = given.get("REDIS_DB", "0")
-        if not number.isdecimal():
-            faults.append(f"REDIS_DB: should be a number, not {number!r}")
-            return
-        login = _login("", given["REDIS_PASSWORD"]) + "@" if "REDIS_PASSWORD" in given else ""
-        given["REDIS_URL"] = f"redis://{login}{_host(given['REDIS_HOST'])}:{port}/{number}"
-
-
-def _login(user: str, password: str | None) -> str:
-    return quote(user, safe="") + (":" + quote(password, safe="") if password else "")
-
-
-def _host(host: str) -> str:
-    return f"[{host}]" if ":" in host else quote(host, safe="")
-
-
-def _port(given: Mapping[str, str], name: str, default: int, faults: list[str]) -> int:
-    text = given.get(name, str(default))
-    if text.isdecimal() and 0 < int(text) < 65536:
-        return int(text)
-    faults.append(f"{name}: should be a port between 1 and 65535, not {text!r}")
-    return default
 
 
 def _unknown(name: str) -> str:

@@ -1,5 +1,7 @@
 """What single variables of the environment may hold: each kind of value, checked, in words that repeat no secret."""
 
+import base64
+import binascii
 import json
 import re
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import model_validator as after_all_fields
 
 QUEUE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+KEY_BYTES = 32
 HOST_PATTERN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 
 
@@ -62,6 +65,25 @@ def _check_url(text: str, schemes: Sequence[str], example: str) -> None:
         well_formed = False
     if not well_formed:
         raise ValueError(f"should be a URL such as {example}; special characters in a password are written as %40 etc.")
+
+
+def split_keys(text: str) -> list[str]:
+    """The keys in a list that commas, spaces or lines separate."""
+    return [part for part in re.split(r"[,\s]+", text) if part]
+
+
+def _secret_keys(value: SecretStr) -> SecretStr:
+    keys = split_keys(value.get_secret_value())
+    for number, key in enumerate(keys, start=1):
+        try:
+            fits = len(base64.b64decode(key, altchars=b"-_", validate=True)) == KEY_BYTES
+        except (binascii.Error, ValueError):
+            fits = False
+        if not fits:
+            raise ValueError(f"key {number} should be 32 bytes in URL-safe base64; `cronsvc secrets new-key` makes one")
+    if not keys or len(set(keys)) < len(keys):
+        raise ValueError("should list keys, each once")
+    return value
 
 
 def password_of(url: str) -> str | None:
@@ -126,10 +148,20 @@ def _commands(value: Any) -> Any:
         raise ValueError(f"{place + ': ' if place else ''}{message}; write for example {example}") from None
 
 
+def _public_url(value: str) -> str:
+    parts = urlsplit(value)
+    plain = not (parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain or not re.fullmatch(r"[!-~]+", value):
+        raise ValueError("should be a URL such as https://cron.example.com, without user, query or fragment")
+    return value.rstrip("/")
+
+
 Names = Annotated[tuple[Annotated[str, AfterValidator(queue_name)], ...], BeforeValidator(_split)]
 Grants = Annotated[tuple[Annotated[str, AfterValidator(_egress)], ...], BeforeValidator(_split)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+SecretKeys = Annotated[SecretStr, AfterValidator(_secret_keys)]
 SqlDsns = Annotated[SecretStr, AfterValidator(_sql_dsns)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
 Commands = Annotated[dict[str, Command], BeforeValidator(_commands)]

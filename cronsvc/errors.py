@@ -41,6 +41,10 @@ class Conflict(CronsvcError):
     """The request is well formed but the present state refuses it."""
 
 
+class Gone(CronsvcError):
+    """What the request speaks for is over, and will not come back."""
+
+
 class PreconditionFailed(CronsvcError):
     """The caller's If-Match names an older revision."""
 

@@ -33,6 +33,11 @@ MIGRATED = "migrated"
 SCHEMA_OUTDATED = "schema_outdated"
 ADMIN_KEY_CREATED = "admin_key_created"
 
+# Who may come in
+TOKEN_REFUSED = "token_refused"  # noqa: S105 an event's name
+KEYS_UNAVAILABLE = "keys_unavailable"
+SIGN_IN_REFUSED = "sign_in_refused"
+
 HIDDEN = "***"
 SECRET_FIELD = re.compile(r"password|passwd|secret|authorization|cookie|bearer|api_?key$|^key$|token", re.IGNORECASE)
 URL_LOGIN = re.compile(r"(?<=://)[^\s/@'\"]*:[^\s@'\"]*(?=@)")

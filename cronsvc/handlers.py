@@ -40,6 +40,25 @@ class Retry(Exception):
         self.after = after
 
 
+class FanOutError(Exception):
+    """The children cannot be started, and none of them was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """An execution to start: of the job with this id, or this name in the handler's namespace.
+
+    `params` are laid over that job's config, as a trigger's are. It is ready after `delay_seconds`. `key` tells it
+    apart from its siblings when the handler is tried again: the same key is started once. Without one its place counts,
+    so a handler must then start its children in the same order each time.
+    """
+
+    job: int | str
+    params: dict[str, Any] | None = None
+    delay_seconds: float = 0.0
+    key: str | None = None
+
+
 def handler(name: str) -> Callable[[Function], Function]:
     """Let PYTHON jobs name this function, once its module is listed in CRONSVC_HANDLER_MODULES."""
 
@@ -68,10 +87,12 @@ class _Attempt:
     job_name: str
     scheduled_time: datetime  # aware, UTC
     attempt: int  # 1 for the first
-    max_attempts: int
+    max_attempts: int  # the last one that may be made, earlier rounds included
     timeout_seconds: float
     idempotency_key: str  # the same for every attempt of this execution
     reporter: Reporter = field(repr=False, compare=False)
+    starter: Any = field(default=None, repr=False, compare=False)
+    at_most_once: bool = False  # no other attempt follows, and an unknown effect is told as `lost`
 
     def log(self, message: str, level: str = "info", **fields: Any) -> None:
         """Add a line to the execution's log (`debug`, `info`, `warning` or `error`); at most 200 lines are kept."""
@@ -94,6 +115,15 @@ class Context(_Attempt):
         """Go through the items `size` at a time. `total` is for progress, where the items do not know their number."""
         return Batch(self.reporter, items, size, total)
 
+    async def fan_out(self, children: Iterable[Child], *, wait: bool = False, tolerate: int = 0) -> list[int]:
+        """Start children, at most 10,000 in all, and return their execution ids; FanOutError: none was started.
+
+        With `wait` this execution stays RUNNING when the handler has returned, without a worker, until its children
+        have ended: SUCCESS, or FAILED if more than `tolerate` of them did not succeed.
+        """
+        ids: list[int] = await self.starter.start(list(children), wait, tolerate)
+        return ids
+
 
 class SyncContext(_Attempt):
     """What a plain `def` handler is given, in its own process."""
@@ -107,6 +137,11 @@ class SyncContext(_Attempt):
     def batch(self, items: Iterable[Item], *, size: int = 100, total: int | None = None) -> "SyncBatch[Item]":
         """Go through the items `size` at a time. `total` is for progress, where the items do not know their number."""
         return SyncBatch(self.reporter, items, size, total)
+
+    def fan_out(self, children: Iterable[Child], *, wait: bool = False, tolerate: int = 0) -> list[int]:
+        """As Context.fan_out."""
+        ids: list[int] = self.starter.start(list(children), wait, tolerate)
+        return ids
 
 
 class FirstError(TypedDict):

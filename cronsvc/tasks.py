@@ -1,13 +1,38 @@
-"""One fact about asyncio that every endless loop here has to know.
+"""What every endless loop here has to know: that it was asked to end, and when to speak of what it waits for.
 
 Before Python 3.12 `asyncio.wait_for` forgets a cancellation that arrives in the same turn as its result, and libraries
 wait by it. A loop that relies on CancelledError alone may then run for ever; it asks this as well.
 """
 
 import asyncio
+import time
 
 
 def cancelled() -> bool:
     """Whether the running task was asked to end, even if the exception that said so got lost on the way."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+class Reminder:
+    """When to say what is wrong: at once, and again every `seconds` for as long as it lasts.
+
+    An outage that is announced once looks like a process that hangs, to whoever opens the log half a minute later.
+    """
+
+    def __init__(self, seconds: float = 20.0) -> None:
+        self._seconds = seconds
+        self._said: float | None = None
+
+    def due(self) -> bool:
+        """Something is wrong: whether to say so now."""
+        now = time.monotonic()
+        if self._said is not None and now - self._said < self._seconds:
+            return False
+        self._said = now
+        return True
+
+    def over(self) -> bool:
+        """Nothing is wrong: whether something was."""
+        was, self._said = self._said is not None, None
+        return was

@@ -1,22 +1,109 @@
--- A role for people who look: it may read the views of cronsvc_v1 and nothing else. No table, no key, no configuration of
--- what jobs run; what targets answered (result, error, response_excerpt) can be read.
+-- Database roles with no more rights than their process needs, and the policies that bind the API to its caller's namespaces.
 --
--- Not part of `cronsvc migrate`, because managed Postgres may not let the service create roles. Run it once in the
--- database of cronsvc, as the role that runs `cronsvc migrate` (or have somebody else create the role first: then only
--- the GRANTs are left to do). Running it again changes nothing.
+--     cronsvc_api        what `cronsvc api` does: definitions, triggers, keys, audit entries; rows of the caller's namespaces only
+--     cronsvc_scheduler  what `cronsvc scheduler` does: executions, cursors, upkeep; defines nothing
+--     cronsvc_worker     what `cronsvc worker` does: claims, results, attempts; writes no definition
+--     cronsvc_auditor    a role for people who look: the views of cronsvc_v1 and nothing else. No table, no key, no configuration
+--                        of what jobs run; what targets answered (result, error, response_excerpt) can be read
+--
+-- The fifth role is the one that owns the tables, because it runs `cronsvc migrate`. Nothing here is needed: a deployment that
+-- runs everything as the owner goes on as before, and no policy binds it. Whoever wants the wall runs this once, and again
+-- after each upgrade of cronsvc (it changes nothing that is right already), in the database of cronsvc, as the owner, who may
+-- need CREATEROLE for the first time (or have somebody else create the four roles: then only the GRANTs are left to do).
 --
 --     psql "$DATABASE_URL" -f sql/roles.sql
+--     psql "$DATABASE_URL" -c "CREATE ROLE cron_api LOGIN PASSWORD '…' IN ROLE cronsvc_api"        and so on; give each process its own
 --     psql "$DATABASE_URL" -c 'GRANT cronsvc_auditor TO alice'
+--
+-- A login must be in one of the roles only: in two it has the rights of both. FORCE ROW LEVEL SECURITY must stay off, because
+-- the views of cronsvc_v1 read with the rights of the owner.
 
 DO $$
+DECLARE
+    wanted text;
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'cronsvc_auditor') THEN
-        CREATE ROLE cronsvc_auditor NOLOGIN;
-    END IF;
+    FOREACH wanted IN ARRAY ARRAY['cronsvc_api', 'cronsvc_scheduler', 'cronsvc_worker', 'cronsvc_auditor'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+        END IF;
+    END LOOP;
 END $$;
 
+-- ---------------------------------------------------------------------------------------------------------------------
+-- The auditor
+-- ---------------------------------------------------------------------------------------------------------------------
 GRANT USAGE ON SCHEMA cronsvc_v1 TO cronsvc_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA cronsvc_v1 TO cronsvc_auditor;
 
--- Views of later releases: holds for what the role that runs this creates, hence "as the role that migrates".
+-- Views of later releases: holds for what the role that runs this creates, hence "as the owner".
 ALTER DEFAULT PRIVILEGES IN SCHEMA cronsvc_v1 GRANT SELECT ON TABLES TO cronsvc_auditor;
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- The processes
+-- ---------------------------------------------------------------------------------------------------------------------
+GRANT USAGE ON SCHEMA public TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
+GRANT SELECT ON alembic_version TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
+GRANT USAGE ON SEQUENCE job_executions_id_seq TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
+
+-- Everybody reads definitions and executions, and may add to the audit log, never change it.
+GRANT SELECT ON jobs, job_revisions, job_executions, job_attempts, job_statistics, queues, workers, schedulers, limit_scopes,
+                calendars, calendar_dates, maintenance_windows, backfills, recoveries, trigger_keys, job_dependencies,
+                dependency_rounds
+    TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
+GRANT INSERT ON audit_log TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
+GRANT INSERT ON queues TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;    -- a job that names a new one makes it
+GRANT INSERT, UPDATE ON limit_scopes TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
+
+GRANT SELECT ON audit_log TO cronsvc_api;
+GRANT SELECT ON callback_keys TO cronsvc_api, cronsvc_worker;               -- who signs the tokens of callbacks, and who checks them
+GRANT SELECT, INSERT ON execution_ends TO cronsvc_api, cronsvc_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON secrets TO cronsvc_api;
+GRANT INSERT, UPDATE ON jobs, queues, backfills, recoveries, calendars, maintenance_windows, trigger_keys, job_statistics TO cronsvc_api;
+GRANT INSERT ON job_revisions, job_attempts, calendar_dates TO cronsvc_api;
+GRANT INSERT, UPDATE, DELETE ON job_executions TO cronsvc_api;
+GRANT DELETE ON job_attempts, calendar_dates TO cronsvc_api;                -- clean-up by hand; a calendar's dates anew
+GRANT SELECT, INSERT, UPDATE ON api_keys TO cronsvc_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON sessions TO cronsvc_api;
+GRANT SELECT, INSERT, DELETE ON sign_ins TO cronsvc_api;
+GRANT EXECUTE ON FUNCTION cronsvc_make_partition(text, date) TO cronsvc_api;
+
+GRANT UPDATE (next_fire_time, last_fire_time, fire_count, armed_revision, tzdata_version, quarantine_reason, consecutive_failures,
+              paused_at, paused_by, pause_note, paused_until) ON jobs TO cronsvc_scheduler;
+GRANT UPDATE ON queues, backfills, recoveries TO cronsvc_scheduler;
+GRANT UPDATE (id) ON calendars, maintenance_windows TO cronsvc_scheduler;   -- locks their rows; an id cannot be changed
+GRANT INSERT, UPDATE, DELETE ON job_executions, schedulers, dependency_rounds TO cronsvc_scheduler;
+GRANT SELECT, INSERT, UPDATE, DELETE ON execution_ends TO cronsvc_scheduler;
+GRANT INSERT, DELETE ON job_attempts TO cronsvc_scheduler;
+GRANT INSERT, UPDATE ON job_statistics TO cronsvc_scheduler;
+GRANT UPDATE, DELETE ON workers TO cronsvc_scheduler;
+GRANT UPDATE (created_at), DELETE ON trigger_keys TO cronsvc_scheduler;      -- locks what it forgets
+GRANT SELECT (id, revoked_at) ON api_keys TO cronsvc_scheduler;             -- to forget sessions whose key has ended
+GRANT SELECT (api_key_id, expires_at, last_seen_at), DELETE ON sessions TO cronsvc_scheduler;
+GRANT SELECT (expires_at), DELETE ON sign_ins TO cronsvc_scheduler;
+GRANT EXECUTE ON FUNCTION cronsvc_make_partition(text, date), cronsvc_hold_partition(date), cronsvc_drop_partition(date)
+    TO cronsvc_scheduler;
+
+-- A worker pauses a job that has failed too often, and that is all it may do to one.
+GRANT UPDATE (consecutive_failures, paused_at, paused_by, pause_note, paused_until) ON jobs TO cronsvc_worker;
+GRANT INSERT, UPDATE ON job_executions, workers TO cronsvc_worker;
+GRANT INSERT ON job_attempts TO cronsvc_worker;
+GRANT SELECT, UPDATE (last_used_at) ON secrets TO cronsvc_worker;           -- ciphertext; the keys are in its environment
+GRANT UPDATE (tokens, tokens_at) ON queues TO cronsvc_worker;
+GRANT EXECUTE ON FUNCTION cronsvc_make_partition(text, date) TO cronsvc_worker;
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Row-level security
+-- ---------------------------------------------------------------------------------------------------------------------
+-- The tables' own policies show a role the namespaces that its transaction names, and nothing if it names none: that is for the
+-- API. Schedulers and workers serve every namespace; the policies below fold away when a statement is planned.
+DO $$
+DECLARE
+    guarded regclass;
+BEGIN
+    FOR guarded IN SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                    WHERE n.nspname = 'public' AND c.relrowsecurity
+    LOOP
+        EXECUTE format('DROP POLICY IF EXISTS cronsvc_processes ON %s', guarded);
+        EXECUTE format('CREATE POLICY cronsvc_processes ON %s TO cronsvc_scheduler, cronsvc_worker USING (true) WITH CHECK (true)', guarded);
+    END LOOP;
+END $$;

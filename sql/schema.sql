@@ -84,6 +84,8 @@ CREATE TABLE jobs (
     -- The calendar of its namespace (by name) whose closed dates it does not run on, and where those instants go.
     calendar        text,
     calendar_rule   text NOT NULL DEFAULT 'skip',
+    -- The jobs after whose ends it runs, beside a schedule or without one. A trigger keeps `job_dependencies` by it.
+    depends_on      jsonb,
     CONSTRAINT jobs_calendar_rule_known CHECK (calendar_rule IN ('skip', 'next', 'previous')),
     CONSTRAINT jobs_one_schedule CHECK (num_nonnulls(cron_expression, every_seconds, run_at) <= 1),
     CONSTRAINT jobs_name_filled CHECK (name <> ''),
@@ -129,6 +131,7 @@ COMMENT ON COLUMN jobs.max_concurrency IS 'At most so many of its executions run
 COMMENT ON COLUMN jobs.concurrency_key IS 'Jobs of one namespace with the same key share the limit of each; null: the job counts alone.';
 COMMENT ON COLUMN jobs.calendar IS 'The calendar of its namespace that the job follows; null: none.';
 COMMENT ON COLUMN jobs.calendar_rule IS 'What becomes of an instant on a closed date: skip, or next, previous: it runs at the same time of that working day.';
+COMMENT ON COLUMN jobs.depends_on IS '{mode: all|any, on: [{jobId or job, when: success|failure|always, condition}]}: the jobs after whose ends it runs; null: none.';
 COMMENT ON COLUMN jobs.queue IS 'Which workers may run it: those that serve this queue. A new name creates the queue.';
 COMMENT ON COLUMN jobs.priority IS '1 critical, 5 high, 10 normal, 15 low; smaller is served first.';
 COMMENT ON COLUMN jobs.max_attempts IS 'How often one execution may be tried; 1 means at most one call of the target.';
@@ -273,6 +276,24 @@ CREATE TABLE job_executions (
     held           text,
     -- The maintenance window that skipped or held it.
     window_id      bigint,
+    -- Of a dependency: the ends that brought it about. Of a child: who started it, and by which key. Of a parent: how many
+    -- it has started; with `children_tolerated` it stays RUNNING, held for its children, when its handler has ended.
+    causes         jsonb,
+    parent_id      bigint,
+    parent_job_id  bigint,
+    parent_time    timestamptz,
+    child_key      text,
+    children       integer NOT NULL DEFAULT 0,
+    children_tolerated integer,
+    announced_claim integer,
+    -- While a RUNNING row waits for its target's call: since when; when silence and when time itself end the attempt; how
+    -- long the target may be silent; and the worker that sent the request, for worker_id is null as long. That keeps every
+    -- rescue away. Null otherwise.
+    callback_since timestamptz,
+    callback_due   timestamptz,
+    callback_until timestamptz,
+    callback_heartbeat integer,
+    callback_worker uuid,
     PRIMARY KEY (job_id, scheduled_time),
     CONSTRAINT job_executions_trigger_known CHECK (trigger IN ('schedule', 'manual', 'backfill', 'dependency', 'recovery')),
     CONSTRAINT job_executions_status_known CHECK (status IN ('QUEUED', 'RUNNING', 'SUCCESS', 'FAILED', 'SKIPPED', 'CANCELLED')),
@@ -288,7 +309,7 @@ COMMENT ON COLUMN job_executions.id IS 'For people and URLs. The key is (job_id,
 COMMENT ON COLUMN job_executions.scheduled_time IS 'The instant that the schedule names; for a manual run the moment it was asked for.';
 COMMENT ON COLUMN job_executions.trigger IS 'Why it exists: schedule, manual, backfill, dependency or recovery.';
 COMMENT ON COLUMN job_executions.status IS 'QUEUED, RUNNING, SUCCESS, FAILED, SKIPPED or CANCELLED. The last four have ended, until a person asks: a retry or a backfill runs the row again.';
-COMMENT ON COLUMN job_executions.status_reason IS 'FAILED: error, timeout, lost. SKIPPED: misfire, overlap, paused, calendar, maintenance. CANCELLED: user, replaced.';
+COMMENT ON COLUMN job_executions.status_reason IS 'FAILED: error, timeout, lost. SKIPPED: misfire, overlap, paused, calendar, maintenance, upstream. CANCELLED: user, replaced, parent.';
 COMMENT ON COLUMN job_executions.revision IS 'The definition it runs, in job_revisions; pinned when the row was written, and again when a person had it run again.';
 COMMENT ON COLUMN job_executions.attempt IS 'Tries begun so far; never more than max_attempts.';
 COMMENT ON COLUMN job_executions.max_attempts IS 'How far attempt may go. A retry that a person asked for moves it on by the budget of the job.';
@@ -296,7 +317,7 @@ COMMENT ON COLUMN job_executions.claim_no IS 'Claims so far; fences what a worke
 COMMENT ON COLUMN job_executions.ready_at IS 'No claim before this moment: the jitter or the backoff is over. Waiting time counts from here.';
 COMMENT ON COLUMN job_executions.dispatch_at IS 'When its ticket goes to Redis, or goes again if nobody claimed it; null when there is nothing to dispatch.';
 COMMENT ON COLUMN job_executions.dispatches IS 'How often its ticket was handed to Redis since the row last became ready.';
-COMMENT ON COLUMN job_executions.worker_id IS 'The worker that holds it, or the last one that did.';
+COMMENT ON COLUMN job_executions.worker_id IS 'The worker that holds it, or the last one that did; null while it waits for its target''s call.';
 COMMENT ON COLUMN job_executions.start_time IS 'When the latest attempt began.';
 COMMENT ON COLUMN job_executions.end_time IS 'When it reached its final status, the last time it did.';
 COMMENT ON COLUMN job_executions.previous_time IS 'The instant of the schedule recorded before this one, or before those that were pruned between; see cronsvc_v1.gaps.';
@@ -337,7 +358,7 @@ CREATE INDEX job_executions_unfinished ON job_executions (job_id) WHERE status =
 COMMENT ON INDEX job_executions_unfinished IS 'Serves the question whether a job has anything unfinished.';
 CREATE INDEX job_executions_held ON job_executions (job_id, scheduled_time) WHERE held IS NOT NULL;
 COMMENT ON INDEX job_executions_held IS 'Serves the release of what is held.';
-COMMENT ON COLUMN job_executions.held IS 'A QUEUED row that waits for something other than time: overlap, limit, queue_paused, or maintenance (until ready_at). Its dispatch_at is null.';
+COMMENT ON COLUMN job_executions.held IS 'A QUEUED row that waits for something other than time: overlap, limit, queue_paused, or maintenance (until ready_at). A RUNNING one: children. Its dispatch_at is null.';
 COMMENT ON COLUMN job_executions.window_id IS 'The maintenance window that skipped or held it.';
 -- What maintenance windows hold, by the moment at which a scheduler looks again.
 CREATE INDEX job_executions_windows ON job_executions (ready_at) WHERE status = 'QUEUED' AND held = 'maintenance';
@@ -358,6 +379,26 @@ COMMENT ON INDEX job_executions_failed IS 'Serves keepFailed: the newest failure
 CREATE INDEX job_executions_backfill ON job_executions (backfill_id, status) WHERE backfill_id IS NOT NULL;
 
 COMMENT ON INDEX job_executions_backfill IS 'Serves the progress of backfills: how many of their executions are in which status.';
+COMMENT ON COLUMN job_executions.causes IS 'Of a dependency: the ends that brought it about, [{executionId, jobId, jobName, status, when, isMet, why}].';
+COMMENT ON COLUMN job_executions.parent_id IS 'The execution that started it; its key is (parent_job_id, parent_time).';
+COMMENT ON COLUMN job_executions.child_key IS 'Among the children of one parent: the same key is started once, however often the parent is tried.';
+COMMENT ON COLUMN job_executions.children IS 'How many children it has started.';
+COMMENT ON COLUMN job_executions.children_tolerated IS 'Set: it waits for its children when its handler has ended, and so many may end without success.';
+COMMENT ON COLUMN job_executions.announced_claim IS 'The claim whose finish has looked who waits for the end; book-keeping of the trigger job_executions_ended.';
+CREATE INDEX job_executions_children ON job_executions (parent_id, status, id) WHERE parent_id IS NOT NULL;
+
+COMMENT ON INDEX job_executions_children IS 'Serves the children of an execution: which there are, how many have ended.';
+CREATE INDEX job_executions_parents ON job_executions (deadline_at) WHERE status = 'RUNNING' AND held = 'children';
+
+COMMENT ON INDEX job_executions_parents IS 'Serves the deadlines of executions that wait for their children.';
+COMMENT ON COLUMN job_executions.callback_since IS 'Since when a RUNNING row waits for its target''s call, its worker long free.';
+COMMENT ON COLUMN job_executions.callback_due IS 'If the target has not called by then, the attempt is over.';
+COMMENT ON COLUMN job_executions.callback_until IS 'The attempt is over by then, however often the target calls.';
+COMMENT ON COLUMN job_executions.callback_heartbeat IS 'So many seconds may lie between two calls of the target.';
+COMMENT ON COLUMN job_executions.callback_worker IS 'The worker that sent the request.';
+CREATE INDEX job_executions_callbacks ON job_executions (callback_due) WHERE status = 'RUNNING' AND callback_due IS NOT NULL;
+
+COMMENT ON INDEX job_executions_callbacks IS 'Serves the end of attempts whose target keeps silent.';
 
 -- One insert a finished try, written in the transaction that decides the execution. Partitioned like the executions, and
 -- dropped with them.
@@ -485,6 +526,20 @@ $$ SELECT EXISTS (SELECT FROM queues AS q WHERE q.name = $1 AND q.paused_at IS N
 
 COMMENT ON FUNCTION cronsvc_queue_paused(text) IS 'Whether nothing of this queue may begin at this moment.';
 
+-- What tokens are signed with. The default is the only way to make one: 366 random bits from Postgres, as 32 bytes.
+CREATE TABLE callback_keys (
+    id         integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    secret     bytea NOT NULL DEFAULT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())),
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT callback_keys_strong CHECK (octet_length(secret) = 32)
+);
+REVOKE ALL ON callback_keys FROM PUBLIC;
+INSERT INTO callback_keys DEFAULT VALUES;
+
+COMMENT ON TABLE callback_keys IS 'What callback tokens are signed with: the newest signs, all verify. INSERT INTO callback_keys DEFAULT VALUES makes a new one; deleting one revokes its tokens.';
+COMMENT ON COLUMN callback_keys.id IS 'Stands in each token, so that several keys can be in force.';
+COMMENT ON COLUMN callback_keys.secret IS '32 random bytes; shown by no view.';
+
 -- A manual run may be asked for again with the same Idempotency-Key: of two transactions that take one key, the second
 -- waits for the first and finds its execution. Forgotten after 24 hours.
 CREATE TABLE trigger_keys (
@@ -522,6 +577,8 @@ CREATE TABLE api_keys (
     expires_at   timestamptz,
     last_used_at timestamptz,
     revoked_at   timestamptz,
+    roles        jsonb,
+    CONSTRAINT api_keys_roles_object CHECK (jsonb_typeof(roles) = 'object'),
     CONSTRAINT api_keys_role_known CHECK (role IN ('viewer', 'operator', 'admin')),
     CONSTRAINT api_keys_name_filled CHECK (name <> '')
 );
@@ -530,19 +587,51 @@ COMMENT ON TABLE api_keys IS 'API keys: hashes, roles and what became of them. R
 COMMENT ON COLUMN api_keys.key_id IS 'The public part of the key, by which it is found.';
 COMMENT ON COLUMN api_keys.role IS 'viewer < operator < admin.';
 COMMENT ON COLUMN api_keys.namespaces IS 'What the key may see; null is everything.';
+COMMENT ON COLUMN api_keys.roles IS 'The role in each namespace, where they differ; role is then the least of them. Null: role holds for all of namespaces.';
 COMMENT ON COLUMN api_keys.last_used_at IS 'Written at most once a minute.';
 CREATE UNIQUE INDEX api_keys_name ON api_keys (name) WHERE revoked_at IS NULL;
 
 COMMENT ON INDEX api_keys_name IS 'One living key a name.';
 
+-- A session of the page stands for a key and ends with it, or for somebody whom an identity provider vouched for.
 CREATE TABLE sessions (
     token_hash bytea PRIMARY KEY,
-    api_key_id bigint NOT NULL REFERENCES api_keys (id) ON DELETE CASCADE,
+    api_key_id bigint REFERENCES api_keys (id) ON DELETE CASCADE,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    expires_at timestamptz NOT NULL
+    expires_at timestamptz NOT NULL,
+    id         bigint GENERATED ALWAYS AS IDENTITY,
+    actor      text,
+    role       text,
+    namespaces text[],
+    roles      jsonb,
+    source     text,
+    last_seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT sessions_of_one CHECK (num_nonnulls(api_key_id, actor) = 1 AND (actor IS NULL) = (role IS NULL)),
+    CONSTRAINT sessions_role_known CHECK (role IN ('viewer', 'operator', 'admin')),
+    CONSTRAINT sessions_roles_object CHECK (jsonb_typeof(roles) = 'object')
 );
 
-COMMENT ON TABLE sessions IS 'Sessions of the status page; each ends with its key.';
+CREATE UNIQUE INDEX sessions_id ON sessions (id);
+COMMENT ON TABLE sessions IS 'Sessions of the status page: of a key, with which they end, or of somebody an identity provider vouched for. Only hashes of their tokens.';
+COMMENT ON COLUMN sessions.actor IS 'Who, when an identity provider said so; then role, namespaces and roles are what it granted at sign-in.';
+COMMENT ON COLUMN sessions.source IS 'The address of the sign-in.';
+COMMENT ON COLUMN sessions.last_seen_at IS 'Written at most once a minute; a session that is not used for two hours is over.';
+COMMENT ON INDEX sessions_id IS 'Serves the list of sessions.';
+
+-- The way to an identity provider and back.
+CREATE TABLE sign_ins (
+    state_hash   bytea PRIMARY KEY,
+    browser_hash bytea NOT NULL,
+    nonce        text NOT NULL,
+    verifier     text NOT NULL,
+    next         text NOT NULL,
+    expires_at   timestamptz NOT NULL
+);
+CREATE INDEX sign_ins_end ON sign_ins (expires_at);
+COMMENT ON TABLE sign_ins IS 'Sign-ins on their way through an identity provider; each row is taken by the one answer that belongs to it, or forgotten after ten minutes.';
+COMMENT ON COLUMN sign_ins.browser_hash IS 'SHA-256 of the cookie that the browser got: only that browser can finish.';
+COMMENT ON COLUMN sign_ins.verifier IS 'PKCE: without it the code in the answer is worth nothing.';
+COMMENT ON INDEX sign_ins_end IS 'Serves forgetting those that were never finished.';
 
 CREATE TABLE audit_log (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -644,13 +733,13 @@ COMMENT ON FUNCTION cronsvc_jobs_record() IS 'Trigger: writes job_revisions and 
 CREATE TRIGGER jobs_stamp BEFORE UPDATE OF namespace, name, description, tags, cron_expression, every_seconds, run_at, timezone, anchor,
         start_at, end_at, max_runs, jitter_seconds, misfire_policy, misfire_grace_seconds, misfire_cap, overlap_policy, queue, priority,
         max_attempts, backoff, timeout_seconds, retention, task_payload, is_active, deleted_at, retry_on, deadline_seconds,
-        pause_after_failures, max_concurrency, concurrency_key, calendar, calendar_rule
+        pause_after_failures, max_concurrency, concurrency_key, calendar, calendar_rule, depends_on
     ON jobs FOR EACH ROW EXECUTE FUNCTION cronsvc_jobs_stamp();
 CREATE TRIGGER jobs_record_insert AFTER INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION cronsvc_jobs_record();
 CREATE TRIGGER jobs_record_update AFTER UPDATE OF namespace, name, description, tags, cron_expression, every_seconds, run_at, timezone, anchor,
         start_at, end_at, max_runs, jitter_seconds, misfire_policy, misfire_grace_seconds, misfire_cap, overlap_policy, queue, priority,
         max_attempts, backoff, timeout_seconds, retention, task_payload, is_active, deleted_at, retry_on, deadline_seconds,
-        pause_after_failures, max_concurrency, concurrency_key, calendar, calendar_rule, paused_at
+        pause_after_failures, max_concurrency, concurrency_key, calendar, calendar_rule, depends_on, paused_at
     ON jobs FOR EACH ROW EXECUTE FUNCTION cronsvc_jobs_record();
 
 CREATE INDEX jobs_concurrency_keys ON jobs (namespace, concurrency_key) WHERE concurrency_key IS NOT NULL;
@@ -676,6 +765,22 @@ COMMENT ON FUNCTION cronsvc_jobs_resumed() IS 'Trigger: a job that is resumed st
 
 CREATE TRIGGER jobs_resumed BEFORE UPDATE OF paused_at ON jobs FOR EACH ROW
     WHEN (OLD.paused_at IS NOT NULL AND NEW.paused_at IS NULL) EXECUTE FUNCTION cronsvc_jobs_resumed();
+
+-- A quarantine and its end are written down as well: the tick sets it, and whoever mends the schedule ends it.
+CREATE FUNCTION cronsvc_jobs_quarantined() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO audit_log (actor, source, action, entity, entity_id, namespace, before, after)
+    VALUES (cronsvc_actor(), nullif(current_setting('cronsvc.source', true), ''),
+            CASE WHEN NEW.quarantine_reason IS NULL THEN 'release' ELSE 'quarantine' END, 'job', NEW.id::text, NEW.namespace,
+            jsonb_build_object('quarantine_reason', OLD.quarantine_reason), jsonb_build_object('quarantine_reason', NEW.quarantine_reason));
+    RETURN NULL;
+END $$;
+
+COMMENT ON FUNCTION cronsvc_jobs_quarantined() IS 'Trigger: writes to audit_log that a job was quarantined or released.';
+
+CREATE TRIGGER jobs_quarantined AFTER UPDATE OF quarantine_reason, cron_expression, every_seconds, run_at, timezone, anchor, start_at, end_at,
+        max_runs, calendar, calendar_rule, is_active, deleted_at
+    ON jobs FOR EACH ROW WHEN (OLD.quarantine_reason IS DISTINCT FROM NEW.quarantine_reason) EXECUTE FUNCTION cronsvc_jobs_quarantined();
 
 -- BEFORE a change of a queue's pause: its columns go together, and an end is marked so that what was held back is called in.
 CREATE FUNCTION cronsvc_queues_stamp() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -721,6 +826,219 @@ CREATE TRIGGER queues_stamp BEFORE UPDATE OF paused_at, paused_by, pause_note, p
     ON queues FOR EACH ROW EXECUTE FUNCTION cronsvc_queues_stamp();
 CREATE TRIGGER queues_record AFTER UPDATE OF paused_at, paused_by, pause_note, paused_until, concurrency, rate_per_minute
     ON queues FOR EACH ROW EXECUTE FUNCTION cronsvc_queues_record();
+
+-- What jobs may send and nobody may read: encrypted with keys that are not in the database. A value is put in by the worker,
+-- for the length of an attempt, and taken out of whatever is kept of it.
+CREATE TABLE secrets (
+    namespace    text NOT NULL DEFAULT 'default',
+    name         text NOT NULL,
+    ciphertext   bytea NOT NULL,
+    key_id       text NOT NULL,
+    version      integer NOT NULL DEFAULT 1,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_by   text NOT NULL DEFAULT cronsvc_actor(),
+    updated_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_by   text NOT NULL DEFAULT cronsvc_actor(),
+    last_used_at timestamptz,
+    PRIMARY KEY (namespace, name),
+    CONSTRAINT secrets_name CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$')
+);
+
+COMMENT ON TABLE secrets IS 'Secrets that jobs name as {{secret:name}}; written by cronsvc only, because only it has the keys.';
+COMMENT ON COLUMN secrets.ciphertext IS 'A Fernet token over namespace, name and value: a row that is copied to another name opens nothing.';
+COMMENT ON COLUMN secrets.key_id IS 'Which key encrypted it: the beginning of a hash of that key.';
+COMMENT ON COLUMN secrets.version IS 'Counts the values it has had; the same value under another key is the same version.';
+COMMENT ON COLUMN secrets.last_used_at IS 'When a worker last read it; written at most once a minute.';
+
+-- AFTER a change: who and which version. What it holds is in no form written down.
+CREATE FUNCTION cronsvc_secrets_record() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    secret secrets := coalesce(NEW, OLD);
+BEGIN
+    INSERT INTO audit_log (actor, source, action, entity, entity_id, namespace, before, after)
+    VALUES (cronsvc_actor(), nullif(current_setting('cronsvc.source', true), ''),
+            CASE WHEN TG_OP = 'INSERT' THEN 'create' WHEN TG_OP = 'DELETE' THEN 'delete'
+                 WHEN NEW.version = OLD.version THEN 'rotate' ELSE 'update' END,
+            'secret', secret.name, secret.namespace,
+            CASE WHEN TG_OP <> 'INSERT' THEN jsonb_build_object('version', OLD.version, 'key_id', OLD.key_id) END,
+            CASE WHEN TG_OP <> 'DELETE' THEN jsonb_build_object('version', NEW.version, 'key_id', NEW.key_id) END);
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER secrets_record AFTER INSERT OR DELETE OR UPDATE OF namespace, name, ciphertext, key_id, version
+    ON secrets FOR EACH ROW EXECUTE FUNCTION cronsvc_secrets_record();
+
+COMMENT ON FUNCTION cronsvc_secrets_record() IS 'Trigger: writes audit_log for a change of a secret, without what it holds.';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- One after the other: dependencies, children
+-- ---------------------------------------------------------------------------------------------------------------------
+-- What depends_on names, kept by a trigger: who waits for the end of a job is one look-up. No foreign keys, because a
+-- look at the other job's row would wait for whoever edits it; jobs are never deleted for real.
+CREATE TABLE job_dependencies (
+    upstream_id bigint NOT NULL,
+    job_id      bigint NOT NULL,
+    PRIMARY KEY (upstream_id, job_id)
+);
+CREATE INDEX job_dependencies_job ON job_dependencies (job_id);
+
+COMMENT ON TABLE job_dependencies IS 'Which job runs after which, from jobs.depends_on; written by its trigger only.';
+COMMENT ON INDEX job_dependencies_job IS 'Serves the upstreams of a job, and the search for circles.';
+
+-- The ends that a round of `all` has seen and not used yet: the latest of each upstream.
+CREATE TABLE dependency_rounds (
+    job_id       bigint NOT NULL,
+    upstream_id  bigint NOT NULL,
+    end_id       bigint NOT NULL,
+    cause        jsonb NOT NULL,
+    is_met       boolean NOT NULL,
+    ended_at     timestamptz NOT NULL,
+    PRIMARY KEY (job_id, upstream_id)
+);
+
+COMMENT ON TABLE dependency_rounds IS 'For jobs that wait for all: the latest end of each upstream since the job was last decided on.';
+COMMENT ON COLUMN dependency_rounds.end_id IS 'Which of execution_ends it was; a later one takes its place.';
+COMMENT ON COLUMN dependency_rounds.cause IS 'The upstream''s execution as job_executions.causes will name it.';
+
+-- Ends that somebody waits for, on their way: written by the statement that ends an execution, taken and deleted by the
+-- transaction that acts on them. So neither a crash nor a second scheduler loses or doubles one.
+CREATE TABLE execution_ends (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    execution_id   bigint NOT NULL,
+    job_id         bigint NOT NULL,
+    scheduled_time timestamptz NOT NULL,
+    status         text NOT NULL,
+    status_reason  text,
+    result         jsonb,
+    children       integer NOT NULL DEFAULT 0,
+    parent_job_id  bigint,
+    parent_time    timestamptz,
+    ended_at       timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE execution_ends IS 'Ends that a dependent job, a parent or children have to hear of; a scheduler deletes each in the transaction that acts on it.';
+
+-- What ends a row without saying so itself (anything but a worker's finish) is caught here. A finish looks who waits in its
+-- own statement and marks the row with its claim, so that by far the most ends cost no call of this function.
+CREATE FUNCTION cronsvc_executions_ended() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF NEW.parent_job_id IS NOT NULL OR NEW.children > 0
+       OR EXISTS (SELECT FROM job_dependencies AS d WHERE d.upstream_id = NEW.job_id) THEN
+        INSERT INTO execution_ends (execution_id, job_id, scheduled_time, status, status_reason, result, children, parent_job_id, parent_time)
+        VALUES (NEW.id, NEW.job_id, NEW.scheduled_time, NEW.status, NEW.status_reason, NEW.result, NEW.children, NEW.parent_job_id, NEW.parent_time);
+        PERFORM pg_notify('cronsvc_wake', '');
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER job_executions_ended AFTER UPDATE OF status ON job_executions FOR EACH ROW
+    WHEN (OLD.status IN ('QUEUED', 'RUNNING') AND NEW.status IN ('SUCCESS', 'FAILED', 'CANCELLED')
+          AND (OLD.status = 'QUEUED' OR OLD.held IS NOT NULL OR NEW.announced_claim IS DISTINCT FROM NEW.claim_no))
+    EXECUTE FUNCTION cronsvc_executions_ended();
+
+COMMENT ON FUNCTION cronsvc_executions_ended() IS 'Trigger: notes the end of an execution that somebody waits for.';
+
+-- What is wrong with the shape of depends_on, as far as the database needs to know it; null: nothing.
+CREATE FUNCTION cronsvc_dependency_fault(depends_on jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS
+$$ SELECT CASE
+       WHEN depends_on IS NULL THEN NULL
+       WHEN jsonb_typeof(depends_on) <> 'object' THEN 'is an object with mode and on'
+       WHEN coalesce(depends_on ->> 'mode', 'all') NOT IN ('all', 'any') THEN 'mode is all or any'
+       WHEN jsonb_typeof(depends_on -> 'on') IS DISTINCT FROM 'array' THEN 'on is a list of jobs to wait for'
+       WHEN jsonb_array_length(depends_on -> 'on') NOT BETWEEN 1 AND 20 THEN 'on lists 1 to 20 jobs'
+       WHEN EXISTS (SELECT FROM jsonb_array_elements(depends_on -> 'on') AS o(one)
+                     WHERE jsonb_typeof(one -> 'jobId') IS DISTINCT FROM 'number' OR (one ->> 'jobId') !~ '^[1-9][0-9]{0,17}$')
+           THEN 'each of on names a live job of the namespace, by jobId or job'
+       END $$;
+
+COMMENT ON FUNCTION cronsvc_dependency_fault(jsonb) IS 'What is wrong with the shape of a depends_on; null: nothing.';
+
+-- BEFORE a change, after cronsvc_jobs_stamp: names become ids, and what cannot be read sets the job aside.
+CREATE FUNCTION cronsvc_jobs_wait() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    fault text;
+BEGIN
+    IF jsonb_path_exists(NEW.depends_on, 'lax $.on[*].job', silent => true) THEN
+        SELECT jsonb_set(NEW.depends_on, '{on}', jsonb_agg(
+                   CASE WHEN one ? 'job' AND NOT one ? 'jobId' AND j.id IS NOT NULL
+                        THEN (one - 'job') || jsonb_build_object('jobId', j.id) ELSE one END ORDER BY place))
+          INTO NEW.depends_on
+          FROM jsonb_array_elements(NEW.depends_on -> 'on') WITH ORDINALITY AS o(one, place)
+          LEFT JOIN jobs AS j ON j.namespace = NEW.namespace AND j.name = one ->> 'job' AND j.deleted_at IS NULL;
+    END IF;
+    fault := cronsvc_dependency_fault(NEW.depends_on);
+    IF fault IS NOT NULL THEN
+        NEW.quarantine_reason := 'depends_on: ' || fault;
+    ELSIF TG_OP = 'UPDATE' AND NEW.depends_on IS DISTINCT FROM OLD.depends_on AND NEW.quarantine_reason LIKE 'depends\_on: %' THEN
+        NEW.quarantine_reason := NULL;
+    END IF;
+    RETURN NEW;
+END $$;
+
+COMMENT ON FUNCTION cronsvc_jobs_wait() IS 'Trigger: names in depends_on become ids; one that cannot be read sets the job aside.';
+
+-- AFTER a change: the edges. One transaction at a time adds any, so of two that would close a circle together the later
+-- one sees the earlier. Chains are at most 20 jobs long.
+CREATE FUNCTION cronsvc_jobs_connect() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    wanted bigint[] := '{}';
+    above integer;
+    below integer;
+    circle bigint;
+    others text;
+BEGIN
+    IF TG_OP = 'UPDATE' AND (NEW.deleted_at IS NOT NULL OR NEW.namespace <> OLD.namespace) THEN
+        PERFORM pg_advisory_xact_lock(hashtext('cronsvc'), hashtext('dependencies'));
+        SELECT string_agg(d.job_id::text, ', ' ORDER BY d.job_id) INTO others FROM job_dependencies AS d WHERE d.upstream_id = NEW.id;
+        IF others IS NOT NULL THEN
+            RAISE EXCEPTION 'job % cannot be deleted or moved to another namespace: it is needed by jobs that depend on it (%)', NEW.id, others
+                USING ERRCODE = 'integrity_constraint_violation';
+        END IF;
+    END IF;
+    IF NEW.deleted_at IS NULL AND NEW.depends_on IS NOT NULL AND cronsvc_dependency_fault(NEW.depends_on) IS NULL THEN
+        SELECT array_agg(DISTINCT (one ->> 'jobId')::bigint) INTO wanted FROM jsonb_array_elements(NEW.depends_on -> 'on') AS o(one);
+    END IF;
+    IF wanted = '{}' AND NOT EXISTS (SELECT FROM job_dependencies AS d WHERE d.job_id = NEW.id) THEN
+        RETURN NULL;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('cronsvc'), hashtext('dependencies'));
+    DELETE FROM job_dependencies AS d WHERE d.job_id = NEW.id AND d.upstream_id <> ALL (wanted);
+    DELETE FROM dependency_rounds AS r WHERE r.job_id = NEW.id AND r.upstream_id <> ALL (wanted);
+    IF EXISTS (SELECT FROM unnest(wanted) AS w(id)
+                WHERE NOT EXISTS (SELECT FROM jobs AS j WHERE j.id = w.id AND j.namespace = NEW.namespace AND j.deleted_at IS NULL)) THEN
+        RAISE EXCEPTION 'depends_on: there is no such job in the namespace %', NEW.namespace USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    WITH RECURSIVE up(id, depth) AS (
+        SELECT w, 1 FROM unnest(wanted) AS w
+         UNION
+        SELECT d.upstream_id, up.depth + 1 FROM up JOIN job_dependencies AS d ON d.job_id = up.id WHERE up.id <> NEW.id AND up.depth < 21
+    ) SELECT max(depth), min(id) FILTER (WHERE id = NEW.id) INTO above, circle FROM up;
+    IF circle IS NOT NULL THEN
+        RAISE EXCEPTION 'depends_on: job % would wait for its own end', NEW.id USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    WITH RECURSIVE down(id, depth) AS (
+        SELECT NEW.id, 0
+         UNION
+        SELECT d.job_id, down.depth + 1 FROM down JOIN job_dependencies AS d ON d.upstream_id = down.id WHERE down.depth < 21
+    ) SELECT max(depth) INTO below FROM down;
+    IF above + below + 1 > 20 THEN
+        RAISE EXCEPTION 'depends_on: the chain through job % would be longer than 20 jobs', NEW.id USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    INSERT INTO job_dependencies (upstream_id, job_id) SELECT w, NEW.id FROM unnest(wanted) AS w ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+
+COMMENT ON FUNCTION cronsvc_jobs_connect() IS 'Trigger: keeps job_dependencies, refuses circles, chains of more than 20 jobs and the deletion of an upstream.';
+
+CREATE TRIGGER jobs_wait BEFORE INSERT OR UPDATE OF depends_on, namespace ON jobs FOR EACH ROW
+    WHEN (NEW.depends_on IS NOT NULL) EXECUTE FUNCTION cronsvc_jobs_wait();
+CREATE TRIGGER jobs_wait_no_more BEFORE UPDATE OF depends_on ON jobs FOR EACH ROW
+    WHEN (NEW.depends_on IS NULL AND OLD.depends_on IS NOT NULL) EXECUTE FUNCTION cronsvc_jobs_wait();
+CREATE TRIGGER jobs_connect_insert AFTER INSERT ON jobs FOR EACH ROW
+    WHEN (NEW.depends_on IS NOT NULL) EXECUTE FUNCTION cronsvc_jobs_connect();
+CREATE TRIGGER jobs_connect_update AFTER UPDATE OF depends_on, namespace, deleted_at ON jobs FOR EACH ROW
+    WHEN (NEW.depends_on IS DISTINCT FROM OLD.depends_on OR NEW.deleted_at IS DISTINCT FROM OLD.deleted_at
+          OR NEW.namespace IS DISTINCT FROM OLD.namespace) EXECUTE FUNCTION cronsvc_jobs_connect();
 
 CREATE FUNCTION cronsvc_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -894,7 +1212,7 @@ END $$;
 
 COMMENT ON FUNCTION cronsvc_calendar_changed(bigint) IS 'Has the cursors of the jobs that follow this calendar worked out anew; returns how many.';
 
--- A window concerns the jobs that match namespace, queue and any of the tags, as far as they are given. Whether an instant
+-- A window concerns the jobs that match namespace, queue and all of the tags, as far as they are given. Whether an instant
 -- lies inside is decided in the transaction that records it. Several open at once: one that skips wins; what is held stays
 -- until none concerns it any more.
 CREATE TABLE maintenance_windows (
@@ -931,7 +1249,7 @@ CREATE TABLE maintenance_windows (
 
 COMMENT ON TABLE maintenance_windows IS 'When which jobs shall not run: once, or by a cron expression and a duration.';
 COMMENT ON COLUMN maintenance_windows.namespace IS 'Jobs of this namespace only; null: of all. tags and queue narrow it further.';
-COMMENT ON COLUMN maintenance_windows.tags IS 'Jobs with any of these tags; empty: whatever their tags.';
+COMMENT ON COLUMN maintenance_windows.tags IS 'Jobs with all of these tags; empty: whatever their tags.';
 COMMENT ON COLUMN maintenance_windows.starts_at IS 'When it opens; of one that recurs: no opening begins before.';
 COMMENT ON COLUMN maintenance_windows.ends_at IS 'When it is over; of one that recurs: no opening begins after.';
 COMMENT ON COLUMN maintenance_windows.cron_expression IS 'When it opens, again and again, for duration_seconds; null: once.';
@@ -942,6 +1260,117 @@ COMMENT ON COLUMN maintenance_windows.cancelled_at IS 'Since when it is over bef
 CREATE INDEX maintenance_windows_standing ON maintenance_windows (ends_at) WHERE cancelled_at IS NULL;
 
 COMMENT ON INDEX maintenance_windows_standing IS 'Serves the tick: windows that may be open.';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- The second wall: what a role that owns no table may see
+-- ---------------------------------------------------------------------------------------------------------------------
+-- A deployment that runs everything as the owner of these tables is not bound by any of this. sql/roles.sql makes roles
+-- that are: the API says in each transaction which namespaces its caller reaches, and rows of others do not exist for it.
+-- What the transaction may see: the setting cronsvc.namespaces, an array or * for everything. Unset: nothing.
+CREATE FUNCTION cronsvc_reach() RETURNS text[] LANGUAGE sql STABLE AS
+$$ SELECT nullif(nullif(current_setting('cronsvc.namespaces', true), ''), '*')::text[] $$;
+CREATE FUNCTION cronsvc_reaches_all() RETURNS boolean LANGUAGE sql STABLE AS
+$$ SELECT current_setting('cronsvc.namespaces', true) IS NOT DISTINCT FROM '*' $$;
+COMMENT ON FUNCTION cronsvc_reach() IS 'The namespaces that this transaction may touch: the setting cronsvc.namespaces; null when there is none.';
+COMMENT ON FUNCTION cronsvc_reaches_all() IS 'Whether this transaction may touch every namespace: cronsvc.namespaces is *.';
+
+-- The owner of the tables is not bound by these; sql/roles.sql says who is. Sub-selects, so that each is asked once a statement.
+ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE job_revisions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE job_executions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE job_attempts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE job_statistics ENABLE ROW LEVEL SECURITY;
+ALTER TABLE trigger_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE backfills ENABLE ROW LEVEL SECURITY;
+ALTER TABLE recoveries ENABLE ROW LEVEL SECURITY;
+ALTER TABLE calendars ENABLE ROW LEVEL SECURITY;
+ALTER TABLE calendar_dates ENABLE ROW LEVEL SECURITY;
+ALTER TABLE maintenance_windows ENABLE ROW LEVEL SECURITY;
+ALTER TABLE audit_log ENABLE ROW LEVEL SECURITY;
+ALTER TABLE secrets ENABLE ROW LEVEL SECURITY;
+ALTER TABLE dependency_rounds ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY jobs_reach ON jobs
+    USING ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[]));
+CREATE POLICY job_revisions_reach ON job_revisions
+    USING ((SELECT cronsvc_reaches_all()) OR EXISTS (SELECT FROM jobs AS j WHERE j.id = job_revisions.job_id));
+CREATE POLICY job_executions_reach ON job_executions
+    USING ((SELECT cronsvc_reaches_all()) OR EXISTS (SELECT FROM jobs AS j WHERE j.id = job_executions.job_id));
+CREATE POLICY job_attempts_reach ON job_attempts
+    USING ((SELECT cronsvc_reaches_all()) OR EXISTS (SELECT FROM jobs AS j WHERE j.id = job_attempts.job_id));
+CREATE POLICY job_statistics_reach ON job_statistics
+    USING ((SELECT cronsvc_reaches_all()) OR EXISTS (SELECT FROM jobs AS j WHERE j.id = job_statistics.job_id));
+CREATE POLICY trigger_keys_reach ON trigger_keys
+    USING ((SELECT cronsvc_reaches_all()) OR EXISTS (SELECT FROM jobs AS j WHERE j.id = trigger_keys.job_id));
+CREATE POLICY backfills_reach ON backfills
+    USING ((SELECT cronsvc_reaches_all()) OR EXISTS (SELECT FROM jobs AS j WHERE j.id = backfills.job_id));
+CREATE POLICY recoveries_reach ON recoveries
+    USING ((SELECT cronsvc_reaches_all()) OR namespaces <@ (SELECT cronsvc_reach()));
+CREATE POLICY calendars_reach ON calendars
+    USING ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[]));
+CREATE POLICY calendar_dates_reach ON calendar_dates
+    USING ((SELECT cronsvc_reaches_all()) OR EXISTS (SELECT FROM calendars AS c WHERE c.id = calendar_dates.calendar_id));
+CREATE POLICY secrets_reach ON secrets
+    USING ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[]));
+CREATE POLICY dependency_rounds_reach ON dependency_rounds
+    USING ((SELECT cronsvc_reaches_all()) OR EXISTS (SELECT FROM jobs AS j WHERE j.id = dependency_rounds.job_id));
+-- A window without a namespace concerns everybody: all may look, only who reaches everything may write.
+CREATE POLICY maintenance_windows_reach ON maintenance_windows
+    USING ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[])
+           OR (namespace IS NULL AND (SELECT cronsvc_reach()) IS NOT NULL))
+    WITH CHECK ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[]));
+CREATE POLICY audit_log_read ON audit_log FOR SELECT
+    USING ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[]));
+CREATE POLICY audit_log_write ON audit_log FOR INSERT
+    WITH CHECK (namespace IS NULL OR (SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[]));
+
+-- Partitions belong to the owner of their parents, and schedulers need not be that: these run with its rights. A partition is
+-- built and then attached, because ATTACH lets readers and writers of the parent go on.
+CREATE FUNCTION cronsvc_make_partition(parent text, week date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    partition text := parent || to_char(week, '"_"YYYYMMDD');
+    attached  boolean;
+BEGIN
+    IF parent NOT IN ('job_executions', 'job_attempts') OR extract(isodow FROM week) <> 1 THEN
+        RAISE EXCEPTION 'there is no partition of % from %', parent, week USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT c.relispartition INTO attached FROM pg_class AS c WHERE c.oid = to_regclass('public.' || quote_ident(partition));
+    IF attached THEN
+        RETURN;
+    END IF;
+    IF attached IS NULL THEN                        -- updated twice a row: vacuum long before the default of a fifth
+        EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING ALL) '
+                       'WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.1)', partition, parent);
+    END IF;
+    EXECUTE format('ALTER TABLE public.%I ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)', parent, partition,
+                   week::timestamp AT TIME ZONE 'UTC', (week + 7)::timestamp AT TIME ZONE 'UTC');
+END $$;
+
+CREATE FUNCTION cronsvc_hold_partition(week date) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    finished boolean;
+BEGIN
+    EXECUTE format('LOCK TABLE public.%I IN SHARE MODE', to_char(week, '"job_executions_"YYYYMMDD'));
+    EXECUTE format('SELECT NOT EXISTS (SELECT FROM public.%I WHERE status IN (''QUEUED'', ''RUNNING''))',
+                   to_char(week, '"job_executions_"YYYYMMDD')) INTO finished;
+    RETURN finished;
+END $$;
+
+CREATE FUNCTION cronsvc_drop_partition(week date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    EXECUTE format('DROP TABLE public.%I', to_char(week, '"job_executions_"YYYYMMDD'));
+    EXECUTE format('DROP TABLE public.%I', to_char(week, '"job_attempts_"YYYYMMDD'));
+END $$;
+
+REVOKE ALL ON FUNCTION cronsvc_make_partition(text, date) FROM PUBLIC;
+REVOKE ALL ON FUNCTION cronsvc_hold_partition(date) FROM PUBLIC;
+REVOKE ALL ON FUNCTION cronsvc_drop_partition(date) FROM PUBLIC;
+COMMENT ON FUNCTION cronsvc_make_partition(text, date) IS 'Makes the partition of job_executions or job_attempts that begins on this Monday (UTC), unless there is one.';
+COMMENT ON FUNCTION cronsvc_hold_partition(date) IS 'Keeps writers out of a week of job_executions until the transaction ends, and tells whether everything in it has ended.';
+COMMENT ON FUNCTION cronsvc_drop_partition(date) IS 'Drops the partitions of the week that begins on this Monday.';
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- What may be relied upon: read-only views, grantable as one schema (sql/roles.sql)
@@ -957,7 +1386,7 @@ SELECT id, namespace, name, description, tags,
        CASE WHEN NOT is_active THEN 'inactive'
             WHEN quarantine_reason IS NOT NULL THEN 'quarantined'
             WHEN paused_at IS NOT NULL THEN 'paused'
-            WHEN next_fire_time IS NULL THEN 'ended'
+            WHEN next_fire_time IS NULL AND depends_on IS NULL THEN 'ended'
             ELSE 'active' END AS state,
        cron_expression, every_seconds, run_at, timezone, start_at, end_at, max_runs, jitter_seconds, misfire_policy,
        misfire_grace_seconds, misfire_cap, overlap_policy, queue, priority, max_attempts, backoff, timeout_seconds,
@@ -965,7 +1394,7 @@ SELECT id, namespace, name, description, tags,
        CASE WHEN is_active AND paused_at IS NULL AND quarantine_reason IS NULL AND armed_revision = revision
             THEN next_fire_time END AS next_fire_time,
        last_fire_time, fire_count, revision, armed_revision = revision AS is_armed, quarantine_reason, created_at, updated_at,
-       retry_on, deadline_seconds, pause_after_failures, consecutive_failures, calendar, calendar_rule
+       retry_on, deadline_seconds, pause_after_failures, consecutive_failures, calendar, calendar_rule, depends_on
   FROM public.jobs WHERE deleted_at IS NULL;
 
 COMMENT ON VIEW cronsvc_v1.jobs IS 'Jobs that are not deleted, without the configuration of what they run.';
@@ -987,7 +1416,7 @@ SELECT e.id, e.job_id, j.namespace, j.name AS job_name, e.scheduled_time, e.trig
        extract(epoch FROM e.start_time - e.scheduled_time) AS lateness_seconds,
        e.previous_time, e.skipped_until, e.skipped_count, e.requested_by, e.progress, e.result, e.error, e.log_details,
        e.cancel_requested_at, e.cancel_requested_by, e.cancel_note, e.resolved_at, e.resolved_by, e.resolve_note, e.deadline_at, e.backfill_id,
-       e.window_id
+       e.window_id, e.causes, e.parent_id, e.child_key, e.children
   FROM public.job_executions e JOIN public.jobs j ON j.id = e.job_id;
 
 COMMENT ON VIEW cronsvc_v1.executions IS 'Every instant of every job and what became of it. Bound scheduled_time in WHERE.';
@@ -1045,6 +1474,14 @@ SELECT s.job_id, j.namespace, j.name AS job_name, s.day, s.trigger, sum(s.succes
 COMMENT ON VIEW cronsvc_v1.statistics IS 'Executions that have ended, by job, day (UTC) and trigger, whether their rows are kept or gone. Bound job_id.';
 COMMENT ON COLUMN cronsvc_v1.statistics.duration_ms_sum IS 'Of the successful ones: how long their last attempts took together.';
 
+CREATE VIEW cronsvc_v1.dependencies AS
+SELECT d.job_id, j.namespace, j.name AS job_name, d.upstream_id, u.name AS upstream_name, coalesce(j.depends_on ->> 'mode', 'all') AS mode,
+       r.ended_at AS waits_with_end_of, r.is_met
+  FROM public.job_dependencies d JOIN public.jobs j ON j.id = d.job_id JOIN public.jobs u ON u.id = d.upstream_id
+  LEFT JOIN public.dependency_rounds r ON r.job_id = d.job_id AND r.upstream_id = d.upstream_id;
+
+COMMENT ON VIEW cronsvc_v1.dependencies IS 'Which job runs after which; for one that waits for all, which of its upstreams have ended already (waits_with_end_of).';
+
 CREATE VIEW cronsvc_v1.recoveries AS
 SELECT id, namespaces, window_from, window_to, selector, direction, max_parallel, max_total, status, note, created_by, created_at, finished_at
   FROM public.recoveries;
@@ -1072,6 +1509,15 @@ SELECT id, name, namespace, tags, queue, starts_at, ends_at, cron_expression, ti
 
 COMMENT ON VIEW cronsvc_v1.maintenance_windows IS 'Maintenance windows, past and ahead.';
 
+CREATE VIEW cronsvc_v1.callbacks AS
+SELECT e.id AS execution_id, e.job_id, j.namespace, j.name AS job_name, e.scheduled_time, e.attempt, e.start_time,
+       e.callback_since AS waiting_since, e.callback_heartbeat AS heartbeat_seconds, e.callback_due AS heartbeat_due,
+       e.callback_until AS end_due, e.progress, e.cancel_requested_at
+  FROM public.job_executions e JOIN public.jobs j ON j.id = e.job_id
+ WHERE e.status = 'RUNNING' AND e.callback_due IS NOT NULL AND e.worker_id IS NULL;
+
+COMMENT ON VIEW cronsvc_v1.callbacks IS 'Executions that wait for their target''s call: since when, and when silence ends them.';
+
 CREATE VIEW cronsvc_v1.queues AS
 SELECT name, paused_at, paused_by, pause_note, paused_until, concurrency, rate_per_minute, created_at,
        paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > clock_timestamp()) AS is_paused
@@ -1079,6 +1525,11 @@ SELECT name, paused_at, paused_by, pause_note, paused_until, concurrency, rate_p
 
 COMMENT ON VIEW cronsvc_v1.queues IS 'The queues there are, with pause and limits.';
 COMMENT ON COLUMN cronsvc_v1.queues.is_paused IS 'Nothing of it begins now; false as soon as paused_until has passed.';
+
+CREATE VIEW cronsvc_v1.secrets AS
+SELECT namespace, name, key_id, version, created_at, created_by, updated_at, updated_by, last_used_at FROM public.secrets;
+
+COMMENT ON VIEW cronsvc_v1.secrets IS 'Which secrets there are, who set them and when they were last used; not what they hold.';
 
 CREATE VIEW cronsvc_v1.workers AS
 SELECT id, name, version, queues, concurrency, running, state, started_at, heartbeat_at, lease_until,

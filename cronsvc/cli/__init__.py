@@ -14,6 +14,7 @@ import typer
 
 from cronsvc import __version__
 from cronsvc.cli.backfills import add_backfills
+from cronsvc.cli.calendars import add_calendars
 from cronsvc.cli.check import add_check
 from cronsvc.cli.environment import Environment
 from cronsvc.cli.executions import add_executions
@@ -21,6 +22,7 @@ from cronsvc.cli.explain import add_explain
 from cronsvc.cli.jobs import add_jobs
 from cronsvc.cli.keys import add_keys
 from cronsvc.cli.processes import add_processes
+from cronsvc.cli.secrets import add_secrets
 from cronsvc.errors import CronsvcError, InvalidInput
 
 app = typer.Typer(
@@ -60,8 +62,10 @@ add_check(app)
 add_jobs(app)
 add_explain(app)
 add_backfills(app)
+add_calendars(app)
 add_executions(app)
 add_keys(app)
+add_secrets(app)
 app.command()(version)
 
 

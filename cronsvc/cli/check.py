@@ -34,6 +34,7 @@ def check(context: typer.Context) -> None:
             report.of("schema", lambda: (_schema(found), None))
         report.of("redis", lambda: (asyncio.run(_redis(settings)), None))
         report.of("job types", lambda: (asyncio.run(_job_types(settings)), None))
+        report.of("issuers", lambda: (_issuers(settings), None))
     if report.is_bad:
         raise typer.Exit(1)
 
@@ -96,3 +97,15 @@ async def _job_types(settings: "Settings") -> str:
     for executor in executors.values():
         await executor.close()
     return ", ".join(sorted(executors))
+
+
+def _issuers(settings: "Settings") -> str:
+    """Who besides API keys is believed; a key that cannot be read is found here and not at the first request."""
+    from cronsvc.processes.wiring import tokens_of
+
+    tokens_of(settings)
+    named = [each.issuer for each in settings.token_issuers()]
+    provider = settings.identity_provider()
+    if provider is not None:
+        named.append(f"{provider.issuer} (sign-in)")
+    return ", ".join(named) or "none, API keys only"

@@ -33,14 +33,21 @@ def add_keys(app: typer.Typer) -> None:
 def create(
     context: typer.Context,
     name: Annotated[str, typer.Option(help="Whose key it is; unique among living keys.")],
-    role: Annotated[RoleName, typer.Option(help="What it may do.")],
+    role: Annotated[RoleName | None, typer.Option(help="What it may do.")] = None,
     namespace: Annotated[list[str] | None, typer.Option(help="Only this namespace; may be repeated.")] = None,
+    grant: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAMESPACE=ROLE", help="In place of --role: a role in one namespace; may be repeated."),
+    ] = None,
     expires_days: Annotated[int | None, typer.Option(help="Days until it expires.", min=1, max=36_500)] = None,
 ) -> None:
     """Create a key and print it, alone, this once."""
     environment: Environment = context.obj
     expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(days=expires_days)
-    print(asyncio.run(_create(environment.logging_settings(), name, role, namespace, expires_at)))
+    roles = None if not grant else dict(_granted(each) for each in grant)
+    if (role is None) is (roles is None):
+        raise typer.BadParameter("give --role, or --grant for each namespace", param_hint="--role")
+    print(asyncio.run(_create(environment.logging_settings(), name, role, namespace, roles, expires_at)))
 
 
 @group.command("list")
@@ -57,8 +64,20 @@ def revoke(context: typer.Context, key_id: Annotated[str, typer.Argument(metavar
     asyncio.run(_revoke(environment.logging_settings(), key_id))
 
 
+def _granted(text: str) -> tuple[str, RoleName]:
+    namespace, _, role = text.rpartition("=")
+    if not namespace or role not in list(RoleName):
+        raise typer.BadParameter(f"{text!r} is not of the form NAMESPACE=ROLE", param_hint="--grant")
+    return namespace, RoleName(role)
+
+
 async def _create(
-    settings: "Settings", name: str, role: RoleName, namespaces: list[str] | None, expires_at: datetime | None
+    settings: "Settings",
+    name: str,
+    role: RoleName | None,
+    namespaces: list[str] | None,
+    roles: dict[str, RoleName] | None,
+    expires_at: datetime | None,
 ) -> str:
     from cronsvc.processes.preparation import opened_database
     from cronsvc.services.access import Access, Role
@@ -66,8 +85,9 @@ async def _create(
     async with opened_database(settings, application_name="cronsvc-cli", max_size=1) as database:
         return await Access(database).create_key(
             name=name,
-            role=Role(role.value),
+            role=None if role is None else Role(role.value),
             namespaces=tuple(namespaces) if namespaces else None,
+            roles=None if roles is None else {each: Role(role.value) for each, role in roles.items()},
             created_by=actor(),
             expires_at=expires_at,
         )
@@ -85,7 +105,7 @@ async def _list(settings: "Settings") -> None:
             (
                 key.key_id,
                 key.name,
-                key.role,
+                key.role if key.roles is None else ",".join(f"{each}={role}" for each, role in key.roles.items()),
                 "all" if key.namespaces is None else ",".join(key.namespaces),
                 key.created_at,
                 key.last_used_at,

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from cronsvc.domain.execution import Attempt, Execution
+from cronsvc.domain.explain_dependency import UpstreamFacts
 from cronsvc.domain.job import Job, JobDefinition
 
 
@@ -148,6 +149,7 @@ class Evidence:
     oldest_kept: datetime | None = None  # where the oldest partition begins
     runs_before: int | None = None  # read when the definition has max_runs
     schedulers: Schedulers | None = None  # read when the instant is due
+    upstreams: tuple[UpstreamFacts, ...] = ()  # read when the job depends on others and the instant has no row
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@
 TRANSITIONS is that drawing as data; a test holds the two together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -21,7 +21,7 @@ from typing import Any
 
 class Status(StrEnum):
     QUEUED = "QUEUED"  # recorded; waits for its ticket, its backoff or a free worker
-    RUNNING = "RUNNING"  # claimed by a worker that holds a lease
+    RUNNING = "RUNNING"  # claimed by a worker that holds a lease, or taken over by its target, which will call back
     SUCCESS = "SUCCESS"  # an attempt reported success
     FAILED = "FAILED"  # no attempts left, or a failure that no attempt can mend; a dead letter until somebody acts
     SKIPPED = "SKIPPED"  # due, and deliberately not run; status_reason says why
@@ -68,8 +68,10 @@ class Reason(StrEnum):
     PAUSED = "paused"  # SKIPPED: the job was paused at that instant
     CALENDAR = "calendar"  # SKIPPED: its calendar closes that day; it may have moved to another
     MAINTENANCE = "maintenance"  # SKIPPED: in a maintenance window that skips
+    UPSTREAM = "upstream"  # SKIPPED: a job it depends on did not end as it waits for
     USER = "user"  # CANCELLED: by a person
     REPLACED = "replaced"  # CANCELLED: a newer execution of the job took its place
+    PARENT = "parent"  # CANCELLED: the execution that started it was called off or ran out of time
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +116,21 @@ class ErrorDetail:
 
 
 @dataclass(frozen=True, slots=True)
+class Awaiting:
+    """The target works on by itself and will call: never silent for longer than `heartbeat_seconds`, and with the end
+    within `timeout_seconds`."""
+
+    heartbeat_seconds: int
+    timeout_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What an executor says of one attempt.
 
     `error` is None for success. `retryable` and `retry_after` (seconds) matter only with an error. `result` is JSON,
-    capped by the executor; `excerpt` is what the target answered, capped at 64 KB.
+    capped by the executor; `excerpt` is what the target answered, capped at 64 KB. With `awaiting` the attempt has not
+    ended, only left the worker.
     """
 
     error: ErrorDetail | None = None
@@ -127,6 +139,7 @@ class Outcome:
     result: Any = None
     http_status: int | None = None
     excerpt: str | None = None
+    awaiting: Awaiting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +147,7 @@ class Finish:
     """A decided end of an attempt, ready to be written behind the fence.
 
     `retry_seconds` is set when status is QUEUED: how long to wait before the next dispatch. `ready_at` is the claim's.
+    With `awaiting` the row stays RUNNING and waits for its target's call.
     """
 
     execution_id: int
@@ -154,6 +168,7 @@ class Finish:
     counted: bool = False
     progress: int | None = None  # the last word of the attempt on it; None leaves what the row says
     log_details: str | None = None  # JSON text, likewise
+    awaiting: Awaiting | None = None
 
     @property
     def target_is_gone(self) -> bool:
@@ -207,6 +222,24 @@ class Execution:
     resolved_by: str | None
     resolve_note: str | None
     backfill_id: int | None = None
+    callback_since: datetime | None = None
+    callback_due: datetime | None = None
+    callback_until: datetime | None = None
+    causes: Sequence[Mapping[str, Any]] | None = None  # of a dependency: the ends that brought it about
+    parent_id: int | None = None  # of a child: the execution that started it
+    child_key: str | None = None
+    children: int = 0  # how many it has started
+    held: str | None = None
+
+    @property
+    def awaits_callback(self) -> bool:
+        """Its target has taken it over and will call; no worker holds it."""
+        return self.status is Status.RUNNING and self.callback_due is not None and self.worker_id is None
+
+    @property
+    def waits_for_children(self) -> bool:
+        """Its handler has ended and its children have not; no worker holds it."""
+        return self.status is Status.RUNNING and self.held == "children"
 
     @property
     def is_dead_letter(self) -> bool:

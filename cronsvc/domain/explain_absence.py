@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from cronsvc.domain.evidence import Evidence, Step, Verdict, count, length, moment
+from cronsvc.domain.explain_dependency import upstream_facts, waiting_for
 from cronsvc.domain.explain_row import skipped
 from cronsvc.domain.schedule import Schedule, describe, fires_between
 
@@ -61,10 +62,15 @@ def _not_named(evidence: Evidence, schedule: Schedule) -> Finding:
         return Verdict.BEFORE_START, f"The schedule begins later, at {moment(schedule.start_at)}.", ()
     if schedule.end_at is not None and at > schedule.end_at:
         return Verdict.AFTER_END, f"The schedule had ended at {moment(schedule.end_at)}.", ()
+    wanted = evidence.job.definition.depends_on
+    steps: tuple[Step, ...] = ()
+    if wanted is not None:
+        facts = {"mode": wanted.mode.value, "upstream": list(upstream_facts(evidence.upstreams))}
+        steps = (Step("dependency", f"Beside any schedule, {waiting_for(wanted, evidence.upstreams)}.", facts),)
     return (
         Verdict.NOT_SCHEDULED,
         f"Nothing was due: the schedule ({describe(schedule)}) does not name this instant.",
-        (),
+        steps,
     )
 
 

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 
 from cronsvc.domain.evidence import Evidence, Record, Step, Verdict, WorkerFacts, count, length, moment
 from cronsvc.domain.execution import Attempt, Execution, Reason, Status, Trigger
+from cronsvc.domain.explain_callback import callback_steps, waiting_words
+from cronsvc.domain.explain_dependency import cause_facts, cause_words, children_words
 
 _NO_TIME = timedelta(0)
 
@@ -21,6 +23,7 @@ SKIPPED_BY = {
     Reason.PAUSED.value: ("pause", "the job was paused"),
     "calendar": ("calendar", "its calendar closes this day"),
     "maintenance": ("window", "a maintenance window was open"),
+    Reason.UPSTREAM.value: ("dependency", "what it depends on did not end as it waits for"),
 }
 
 _ENDED = {
@@ -29,6 +32,7 @@ _ENDED = {
     Reason.LOST.value: "its worker died holding it, and whether its target was reached is unknown",
     Reason.USER.value: "somebody called it off",
     Reason.REPLACED.value: "a newer execution of the job took its place",
+    Reason.PARENT.value: "the execution that started it was called off or ran out of time",
 }
 
 _HELD = {
@@ -48,6 +52,7 @@ def row_steps(evidence: Evidence, record: Record) -> Iterator[Step]:
         return
     yield from _dispatched(record)
     yield from _attempts(evidence)
+    yield from callback_steps(execution)
     yield from _claimed(evidence, record)
     yield from _waiting(evidence, record)
     yield from _lateness(evidence, record)
@@ -65,7 +70,9 @@ def row_verdict(evidence: Evidence, record: Record) -> tuple[Verdict, str]:
             return Verdict.RAN, f"It ran and succeeded, {tries}{_took(execution)}{_late(evidence, record)}."
         case Status.RUNNING:
             since = f", since {moment(execution.start_time)}" if execution.start_time else ""
-            return Verdict.RUNNING, f"It is running{since}: {tries}."
+            waits = f"; {waiting_words(execution)}" if execution.awaits_callback else ""
+            waits += f"; it {children_words(execution)}" if execution.waits_for_children else ""
+            return Verdict.RUNNING, f"It is running{since}: {tries}{waits}."
         case Status.FAILED:
             why = _ENDED.get(execution.status_reason or "", execution.status_reason or "no reason is recorded")
             return Verdict.FAILED, f"It ran and failed, {tries}: {why}{_error(execution)}."
@@ -73,7 +80,8 @@ def row_verdict(evidence: Evidence, record: Record) -> tuple[Verdict, str]:
             why = _ENDED.get(execution.status_reason or "", execution.status_reason or "no reason is recorded")
             return Verdict.CANCELLED, f"It was cancelled after {execution.attempt} attempts: {why}."
         case Status.SKIPPED:
-            return Verdict.SKIPPED, f"It did not run: {_skip_words(execution)[1]}."
+            because = cause_words(execution) if execution.status_reason == Reason.UPSTREAM else None
+            return Verdict.SKIPPED, f"It did not run: {_skip_words(execution)[1]}{f': {because}' if because else ''}."
         case Status.QUEUED:
             return _queued_verdict(evidence, record)
 
@@ -101,7 +109,7 @@ def recorded(evidence: Evidence, record: Record) -> Step:
         Trigger.MANUAL: f"{execution.requested_by or 'Somebody'} asked for this run; no schedule named the instant.",
         Trigger.BACKFILL: f"Backfill {record.backfill_id}, asked for by {execution.requested_by}, made a run of it.",
         Trigger.RECOVERY: f"{execution.requested_by} asked for a recovery: its backfill {record.backfill_id} runs it.",
-        Trigger.DEPENDENCY: "Another job's execution led to it.",
+        Trigger.DEPENDENCY: f"Another execution led to it: {cause_words(execution)}.",
     }[execution.trigger]
     in_force = evidence.revision
     if in_force is not None and in_force.revision != execution.revision:
@@ -116,6 +124,7 @@ def recorded(evidence: Evidence, record: Record) -> Step:
         "late_seconds": late.total_seconds(),
         "requested_by": execution.requested_by,
         "backfill_id": record.backfill_id,
+        **cause_facts(execution),
     }
     return Step("record", says, facts)
 
@@ -177,7 +186,7 @@ def _dispatched(record: Record) -> Iterator[Step]:
 def _claimed(evidence: Evidence, record: Record) -> Iterator[Step]:
     """Who runs it now; what has ended is told by its attempts."""
     execution = record.execution
-    if execution.start_time is None or execution.status is not Status.RUNNING:
+    if execution.start_time is None or execution.status is not Status.RUNNING or execution.awaits_callback:
         return
     worker = evidence.workers.get(execution.worker_id or "")
     says = f"Attempt {execution.attempt} was claimed at {moment(execution.start_time)} by {_worker(worker, execution)}."

@@ -18,11 +18,14 @@ _ROUNDING_SECONDS = 0.05
 def after_outcome(claimed: Claimed, outcome: Outcome, backoff: Backoff, *, spent: float = 0.0) -> Finish:
     """SUCCESS, or QUEUED again after a pause while the failure may be retried and the budget lasts, or FAILED.
 
+    What the target has taken over stays RUNNING, and waits.
     What may be retried is `retry.may_retry`'s to say. A pause is the longer of the job's backoff and what the target
     asked for with Retry-After. `spent`: seconds since the claim; when the pause would reach the deadline, or the
     attempt was cut by it, the end is FAILED(timeout) with the error type `deadline`.
     """
     error = outcome.error
+    if outcome.awaiting is not None:
+        return replace(_finish(claimed, outcome, Status.RUNNING, None, "awaiting"), awaiting=outcome.awaiting)
     if error is None:
         return _finish(claimed, outcome, Status.SUCCESS, None, "success")
     word = error.type if error.type in _REASONS else "error"

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from cronsvc.domain.dependencies import DependsOn
 from cronsvc.domain.retry import Backoff
 from cronsvc.domain.schedule import Schedule, ScheduleError, next_fire
 
@@ -87,6 +88,7 @@ class JobDefinition:
     timeout_seconds: int = 60
     deadline_seconds: int | None = None  # for the whole execution, from when it first became ready
     pause_after_failures: int | None = None  # so many FAILED executions in a row pause the job
+    depends_on: DependsOn | None = None  # the jobs after whose ends it runs, beside its schedule or without one
     retention: Retention = field(default_factory=Retention)
     is_active: bool = True
 

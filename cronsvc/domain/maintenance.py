@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from cronsvc.domain.schedule import Schedule, fires_between
+from cronsvc.domain.schedule import Schedule, fires_between, next_fire
 
 LONGEST_OPENING = timedelta(days=31)
 
@@ -25,7 +25,7 @@ class During(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Which jobs a window concerns: those that match everything given; any of the tags. Nothing given: all."""
+    """Which jobs a window concerns: those that match everything given; all of the tags. Nothing given: all."""
 
     namespace: str | None = None
     tags: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class Selector:
         """Whether a job is concerned."""
         return (
             (self.namespace is None or self.namespace == namespace)
-            and (not self.tags or not set(self.tags).isdisjoint(tags))
+            and set(self.tags) <= set(tags)
             and (self.queue is None or self.queue == queue)
         )
 
@@ -63,6 +63,16 @@ class Window:
             return [Opening(self, self.starts_at, self.ends_at)]
         starts = fires_between(self.schedule, since - self.duration, until, MOST_OPENINGS)
         return [Opening(self, start, start + self.duration) for start in starts]
+
+    def open_until(self, now: datetime) -> datetime | None:
+        """When what is open at `now` has ended; None when nothing is."""
+        return max((each.end for each in self.openings(now, now) if each.start <= now < each.end), default=None)
+
+    def opens_next(self, after: datetime) -> datetime | None:
+        """When it opens next, later than `after`."""
+        if self.schedule is not None:
+            return next_fire(self.schedule, after)
+        return self.starts_at if self.starts_at is not None and self.starts_at > after else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ _TICK = timedelta(microseconds=1)
 
 _NO_DELAY = timedelta(0)
 
-_REPLACING = frozenset({OverlapPolicy.CANCEL_OTHER, OverlapPolicy.TERMINATE_OTHER})
+REPLACING = frozenset({OverlapPolicy.CANCEL_OTHER, OverlapPolicy.TERMINATE_OTHER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,19 +149,22 @@ def plan(job: DueJob, now: datetime, *, unfinished: Unfinished = NOTHING, openin
         reach = now if complete else (runs[-1] if runs else cursor - _TICK)
         skips = [*skips, *_closed(job, cursor, reach, runs, skips)]
         upcoming = None if budget_ends else next_instant(job.schedule, reach)
-    rows = _chained(job, runs, skips, unfinished, openings, now)
+    rows = chained(job, runs, skips, unfinished, openings, now)
     fires = sum(isinstance(row, Firing) for row in rows)
+    last = _end(rows[-1]) if rows else job.last_fire_time
+    return Plan(rows, upcoming, last, fires, replaces_others(job, rows, unfinished))
+
+
+def replaces_others(job: DueJob, rows: Sequence[Firing | Skip], unfinished: Unfinished) -> bool:
+    """Whether what is unfinished has to make room for a run among these rows."""
     begins = any(isinstance(row, Firing) and row.window is None for row in rows)
-    replaces = begins and unfinished.any and job.overlap_policy in _REPLACING
-    return Plan(rows, upcoming, _end(rows[-1]) if rows else job.last_fire_time, fires, replaces)
+    return begins and unfinished.any and job.overlap_policy in REPLACING
 
 
 def _armed_cursor(job: DueJob) -> datetime | None:
-    if job.armed:
-        return job.cursor
-    first = next_instant(job.schedule, job.cursor)
+    first = job.cursor if job.armed else next_instant(job.schedule, job.cursor)
     if first is not None and job.last_fire_time is not None and first <= job.last_fire_time:
-        # Nothing at or before the last recorded instant is ever fired again, whatever an edit or a clock says.
+        # Nothing at or before the last recorded instant is ever fired again, whatever an edit, a clock or SQL says.
         first = next_instant(job.schedule, job.last_fire_time)
     return first
 
@@ -239,7 +242,7 @@ def _closed_within(schedule: Schedule, after: datetime, until: datetime) -> list
     return [Skip(each, None, Reason.CALENDAR, detail=detail, moved_to=moved_to(schedule, each)) for each in instants]
 
 
-def _chained(
+def chained(
     job: DueJob,
     runs: Sequence[datetime],
     skips: Sequence[Skip],
@@ -305,7 +308,7 @@ def _in_window(
     if window.during is During.SKIP:
         return skipped
     busy, held, _ = others
-    replaces = job.overlap_policy in _REPLACING
+    replaces = job.overlap_policy in REPLACING
     if (window.coalesce or replaces) and instant != last:
         return skipped if window.coalesce else Skip(instant, previous, Reason.OVERLAP)
     in_the_way = {OverlapPolicy.SKIP: busy, OverlapPolicy.BUFFER_ONE: held}

@@ -22,7 +22,7 @@ class BackoffType(StrEnum):
 MOST_SECONDS = 604_800.0  # a week between two attempts is the longest a job may ask for
 
 # What no attempt can mend, and what `retry_on` therefore cannot name.
-NEVER_RETRIED = frozenset({"egress_denied", "invalid_config", "deadline"})
+NEVER_RETRIED = frozenset({"egress_denied", "invalid_config", "secret_unknown", "deadline"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ the one given, so that iterating and starting afresh agree; times around clock c
 `next_fire`, `fires_between` and `last_fire` speak of what runs; `next_instant`, `instants_between` and `last_instant`
 of what the ledger accounts for, which a calendar makes more. Naive datetimes are refused.
 
-croniter is here as a second opinion and never as the clock: when a schedule is defined, its reading of the fields
-must equal ours wherever it is known to be right (reference/cron.md lists where it is not).
+What is accepted is decided in `schedule_validation`. croniter is here as a second opinion and never as the clock: when
+a schedule is defined, its reading of the fields must equal ours wherever it is known to be right.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as a_field
 from datetime import UTC, date, datetime, timedelta
@@ -25,7 +25,6 @@ from cronsvc.domain.cron_syntax import FIELDS, CronField, CronSyntaxError
 from cronsvc.domain.steps import Step, between, latest
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LONGEST_EVERY_SECONDS = 366 * 86_400
 
 _ONE_MICROSECOND = timedelta(microseconds=1)
 
@@ -64,113 +63,37 @@ class Schedule:
     closed_days: ClosedDays | None = a_field(default=None, compare=False)
 
 
-def validate(schedule: Schedule, *, now: datetime) -> None:
-    """Raise ScheduleError unless the schedule is well formed and has an instant after `now`.
-
-    A `run_at` may lie in the past: whether that is welcome is the caller's decision.
-    """
-    kinds = {"cronExpression": schedule.cron_expression, "every": schedule.every_seconds, "runAt": schedule.run_at}
-    given = [field for field, value in kinds.items() if value is not None]
-    if not given:
-        raise ScheduleError("cronExpression", "one of cronExpression, every and runAt is needed")
-    if len(given) > 1:
-        raise ScheduleError(given[1], f"cannot be combined with {given[0]}; give exactly one of {', '.join(kinds)}")
-    _rules(schedule.timezone)
-    _validate_instants(schedule)
-    if schedule.cron_expression is not None:
-        _table(schedule.cron_expression)
-        check_with_croniter(schedule.cron_expression)
-    if schedule.every_seconds is not None and not 1 <= schedule.every_seconds <= LONGEST_EVERY_SECONDS:
-        raise ScheduleError("every", f"is {schedule.every_seconds} seconds; 1 second to 366 days are possible")
-    if schedule.calendar is not None and next_fire(schedule, now) is None and next_instant(schedule, now) is not None:
-        raise ScheduleError("calendar", f"closes every instant of this schedule after {_utc('now', now)}")
-    if schedule.run_at is None and next_fire(schedule, now) is None:
-        if schedule.end_at is not None:
-            raise ScheduleError("endAt", f"no instant of this schedule lies between {_utc('now', now)} and endAt")
-        raise ScheduleError(
-            "cronExpression", f"never fires in {schedule.timezone}: clock changes always skip the times it names"
-        )
-
-
-# What a faulty field is replaced by while the others are looked at.
-_NEUTRAL: Mapping[str, Mapping[str, str | None]] = {
-    "timezone": {"timezone": "UTC"},
-    "startAt": {"start_at": None},
-    "endAt": {"end_at": None},
-}
-
-
-def faults(schedule: Schedule, *, now: datetime) -> list[ScheduleError]:
-    """Return what is wrong with each field, as far as they can be told apart; empty when `validate` accepts."""
-    found: list[ScheduleError] = []
-    while True:
-        try:
-            validate(schedule, now=now)
-        except ScheduleError as error:
-            found.append(error)
-            neutral = _NEUTRAL.get(error.field)
-            replaced = schedule if neutral is None else replace(schedule, **neutral)  # type: ignore[arg-type]
-            if replaced == schedule:
-                return found
-            schedule = replaced
-        else:
-            return found
-
-
-def _validate_instants(schedule: Schedule) -> None:
-    """Refuse instants that are naive, not whole seconds (those belong to manual triggers) or out of order."""
-    instants = {
-        "runAt": schedule.run_at,
-        "anchor": schedule.anchor,
-        "startAt": schedule.start_at,
-        "endAt": schedule.end_at,
-    }
-    for field, value in instants.items():
-        if value is None:
-            continue
-        _utc(field, value)
-        if field in ("runAt", "anchor") and value.microsecond:
-            raise ScheduleError(field, "has a fraction of a second; scheduled instants are whole seconds")
-    start, end, once = schedule.start_at, schedule.end_at, schedule.run_at
-    if start is not None and end is not None and start > end:
-        raise ScheduleError("endAt", "lies before startAt")
-    if once is not None and start is not None and once < start:
-        raise ScheduleError("runAt", "lies before startAt, so it would never run")
-    if once is not None and end is not None and once > end:
-        raise ScheduleError("runAt", "lies after endAt, so it would never run")
-
-
 def next_fire(schedule: Schedule, after: datetime) -> datetime | None:
     """Return the first instant strictly after `after`; None when there is none (for cron: within 100 years).
 
     Cron results are remembered per (expression, timezone, after): a herd of equal jobs costs one computation.
     """
-    return _step(schedule, remember=True)(_utc("after", after))
+    return _step(schedule, remember=True)(in_utc("after", after))
 
 
 def next_instant(schedule: Schedule, after: datetime) -> datetime | None:
     """Return the first instant strictly after `after` that the ledger accounts for, run or not: a cursor's place."""
-    return _step(schedule, remember=True, every=True)(_utc("after", after))
+    return _step(schedule, remember=True, every=True)(in_utc("after", after))
 
 
 def fires_between(schedule: Schedule, after: datetime, until: datetime, limit: int) -> list[datetime]:
     """Return the instants t with after < t <= until in order, at most `limit` of them."""
-    return between(_step(schedule), _utc("after", after), _utc("until", until), limit)
+    return between(_step(schedule), in_utc("after", after), in_utc("until", until), limit)
 
 
 def instants_between(schedule: Schedule, after: datetime, until: datetime, limit: int) -> list[datetime]:
     """`fires_between` for every instant that the ledger accounts for."""
-    return between(_step(schedule, every=True), _utc("after", after), _utc("until", until), limit)
+    return between(_step(schedule, every=True), in_utc("after", after), in_utc("until", until), limit)
 
 
 def last_fire(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
     """Return the latest instant t with after < t <= until; None when there is none."""
-    return latest(_step(schedule), _utc("after", after), _utc("until", until))
+    return latest(_step(schedule), in_utc("after", after), in_utc("until", until))
 
 
 def last_instant(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
     """`last_fire` for every instant that the ledger accounts for."""
-    return latest(_step(schedule, every=True), _utc("after", after), _utc("until", until))
+    return latest(_step(schedule, every=True), in_utc("after", after), in_utc("until", until))
 
 
 def is_closed(schedule: Schedule, instant: datetime) -> bool:
@@ -197,7 +120,7 @@ def _working(schedule: Schedule, *, remember: bool) -> Working:
     return Working(
         schedule.closed_days,
         schedule.calendar_rule,
-        _rules(schedule.timezone),
+        zone_rules(schedule.timezone),
         partial(_next, schedule, remember=remember),
         partial(_taken_over, schedule, schedule.closed_days),
         schedule.start_at,
@@ -219,14 +142,14 @@ def _taken_over(schedule: Schedule, days: ClosedDays, day: date) -> tuple[dateti
 def _next(schedule: Schedule, after: datetime, *, remember: bool) -> datetime | None:
     """The next instant that the schedule itself names; `remember` goes through the memory that herds share."""
     if schedule.start_at is not None and after < schedule.start_at:
-        after = _utc("startAt", schedule.start_at) - _ONE_MICROSECOND
+        after = in_utc("startAt", schedule.start_at) - _ONE_MICROSECOND
     if schedule.cron_expression is not None:
         search = _remembered_cron if remember else _next_cron
         instant = search(schedule.cron_expression, schedule.timezone, after)
     elif schedule.every_seconds is not None:
         instant = _next_of_interval(schedule.every_seconds, schedule.anchor, after)
     elif schedule.run_at is not None:
-        once = _utc("runAt", schedule.run_at)
+        once = in_utc("runAt", schedule.run_at)
         instant = once if once > after else None
     else:
         return None
@@ -236,7 +159,7 @@ def _next(schedule: Schedule, after: datetime, *, remember: bool) -> datetime | 
 
 
 def _next_of_interval(every_seconds: int, anchor: datetime | None, after: datetime) -> datetime | None:
-    origin = EPOCH if anchor is None else _utc("anchor", anchor)
+    origin = EPOCH if anchor is None else in_utc("anchor", anchor)
     every = timedelta(seconds=every_seconds)
     try:
         return origin + ((after - origin) // every + 1) * every
@@ -245,10 +168,10 @@ def _next_of_interval(every_seconds: int, anchor: datetime | None, after: dateti
 
 
 def _next_cron(expression: str, timezone: str, after: datetime) -> datetime | None:
-    table = _table(expression)
+    table = cron_table(expression)
     return zones.next_instant(
         table.next_wall,
-        _rules(timezone),
+        zone_rules(timezone),
         after,
         follows_clock=table.follows_clock,
         horizon_years=cron.HORIZON_YEARS,
@@ -262,7 +185,7 @@ def jitter(job_id: int, instant: datetime, max_seconds: int) -> timedelta:
     """Return the delay of this job at this instant, 0 to `max_seconds`: equal in every process, different per job."""
     if max_seconds < 0:
         raise ScheduleError("jitterSeconds", f"is {max_seconds}; 0 or more seconds are possible")
-    return spread.jitter(job_id, _utc("instant", instant), max_seconds)
+    return spread.jitter(job_id, in_utc("instant", instant), max_seconds)
 
 
 def resolve_hash(expression: str, key: str) -> str:
@@ -301,21 +224,21 @@ def tzdata_version() -> str:
     return zones.tzdata_version()
 
 
-def _table(expression: str) -> cron.CronTable:
+def cron_table(expression: str) -> cron.CronTable:
     try:
         return cron.parse(expression)
     except CronSyntaxError as error:
         raise ScheduleError("cronExpression", str(error)) from None
 
 
-def _rules(timezone: str) -> ZoneInfo:
+def zone_rules(timezone: str) -> ZoneInfo:
     try:
         return zones.zone(timezone)
     except zones.UnknownTimezoneError as error:
         raise ScheduleError("timezone", str(error)) from None
 
 
-def _utc(field: str, value: datetime) -> datetime:
+def in_utc(field: str, value: datetime) -> datetime:
     """Return the instant in UTC; raise ScheduleError for a naive one, which names no instant."""
     if value.tzinfo is UTC:
         return value

@@ -15,7 +15,9 @@ The rules every job type keeps:
 
 API_CALL, the seeds' job type, reads top down: `api_call_config.py` (what a person writes → one prepared request),
 `egress.py` (which addresses it may reach, checked when the socket is made), `resolver.py` (names to addresses),
-`api_call.py` (the one request), `api_call_answer.py` (what is kept of the answer), `outcomes.py` (what it means).
+`api_call.py` (the one request), `api_call_answer.py` (what is kept of the answer), `outcomes.py` (what it means). Each
+option has a file: `api_call_{body,url,auth,oauth,signing,tls,redirects,expect,capture}.py`; `{{secret:name}}` is filled
+in by `api_call_config.with_secrets` when an attempt asks `context.secrets`.
 
 PYTHON calls functions that the operator registered (`handler_registry.py`): `python.py`, and for plain functions
 `python_child.py` in a process of its own. COMMAND (`command.py`) runs programs that the operator listed, SQL (`sql.py`)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from yarl import URL
+
 from cronsvc.executors.jsonable import cut, storable
 
 EXCERPT_BYTES = 65_536
@@ -42,6 +44,9 @@ class Exchange:
     """What has happened on the wire so far; filled in as it happens, so that a cut leaves what is known."""
 
     written: bool = False  # the request may have reached the target
+    url: URL | None = None  # where it went last
+    hops: int = 0  # redirects that were followed
+    not_followed: str | None = None  # why the redirect that is the answer was not
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytearray = field(default_factory=bytearray)
@@ -59,8 +64,8 @@ class Exchange:
         text = bytes(self.body).decode(codec, errors="replace")
         return cut(storable(text), EXCERPT_BYTES)
 
-    def result(self) -> dict[str, Any]:
-        """`{"status", "headers", "body"}`: the body as JSON when it is complete, small and JSON, else as text.
+    def result(self, limit: int = RESULT_BODY_BYTES) -> dict[str, Any]:
+        """`{"status", "headers", "body"}`: the body as JSON when it is complete, within `limit` and JSON, else as text.
 
         `"truncated": true` stands beside a body that is not all of the answer.
         """
@@ -71,20 +76,20 @@ class Exchange:
             if name in self.headers
         }
         result: dict[str, Any] = {"status": self.status, "headers": kept}
-        if not self.complete or len(self.body) > RESULT_BODY_BYTES:
-            return result | {"body": cut(text, RESULT_BODY_BYTES), "truncated": True}
-        return result | {"body": self._json(text)}
+        if not self.complete or len(self.body) > limit:
+            return result | {"body": cut(text, limit), "truncated": True}
+        return result | {"body": self._json(text, limit)}
 
-    def _json(self, text: str) -> Any:
+    def _json(self, text: str, limit: int) -> Any:
         """The body as JSON when it says or looks so and jsonb can store it; else the text, None when empty."""
         if not text:
             return None
         if "json" not in self.headers.get("Content-Type", "").lower() and text.lstrip()[:1] not in ("{", "["):
-            return cut(text, RESULT_BODY_BYTES)
+            return cut(text, limit)
         try:
             return storable_json(json.loads(text))
         except (ValueError, RecursionError):
-            return cut(text, RESULT_BODY_BYTES)
+            return cut(text, limit)
 
 
 def storable_json(value: Any, depth: int = JSON_DEPTH) -> Any:

@@ -6,7 +6,7 @@ cancels `run` when the timeout passes, when it drains and when its lease is lost
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self
@@ -15,6 +15,7 @@ from cronsvc.config import Settings
 from cronsvc.config_values import Command
 from cronsvc.domain.execution import Outcome
 from cronsvc.errors import FieldError, InvalidInput
+from cronsvc.executors.fan_out import FanOut
 
 
 class NotInstalled(InvalidInput):
@@ -58,6 +59,55 @@ class Silent:
         return
 
 
+class SecretFault(Exception):
+    """A secret that an attempt needs is not to be had. Its words repeat no value; nothing was begun for it.
+
+    `type` becomes the error's type: `secret_unknown` (there is none of that name), `secret_unreadable` (this worker has
+    no key that opens it), `secret_unavailable` (Postgres is away).
+    """
+
+    def __init__(self, type_: str, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.type = type_
+        self.retryable = retryable
+
+
+class Secrets(Protocol):
+    """The secrets of the job's namespace, for one attempt.
+
+    Ask before anything is begun. Whatever is handed out is masked in the outcome and in log lines; put a value into
+    nothing that outlives the attempt.
+    """
+
+    async def values(self, names: Collection[str]) -> Mapping[str, str]:
+        """These secrets in plain text; SecretFault when one is not to be had."""
+        ...
+
+    def hide(self, text: str) -> None:
+        """Mask this text as well: what was made of a secret, such as a token it was exchanged for."""
+        ...
+
+
+class NoSecrets:
+    """What an attempt gets that nobody has secrets for."""
+
+    async def values(self, names: Collection[str]) -> Mapping[str, str]:
+        if names:
+            raise SecretFault("secret_unreadable", "no secrets are at hand here", retryable=True)
+        return {}
+
+    def hide(self, text: str) -> None:
+        return
+
+
+class CallbackTokens(Protocol):
+    """Makes what a target needs to end this attempt itself, hours later."""
+
+    async def token(self, seconds: float) -> str:
+        """A signed token, worth something for so many seconds. Unavailable: Postgres is away, and nothing was begun."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """The attempt an executor is asked to make. `timeout_seconds` is the whole budget of this attempt.
@@ -77,6 +127,9 @@ class RunContext:
     params: Mapping[str, Any] = field(default_factory=dict)
     budget: int | None = None
     reporter: Reporter = field(default_factory=Silent, repr=False, compare=False)
+    secrets: Secrets = field(default_factory=NoSecrets, repr=False, compare=False)
+    callback_tokens: CallbackTokens | None = field(default=None, repr=False, compare=False)
+    fan_out: FanOut | None = field(default=None, repr=False, compare=False)  # None: nobody can start children here
 
     @property
     def at_most_once(self) -> bool:
@@ -103,7 +156,12 @@ class RunContext:
 
 
 class Executor(Protocol):
-    """One job type. Instances are made once a process by their entry point with an ExecutorSettings."""
+    """One job type. Instances are made once a process by their entry point with an ExecutorSettings.
+
+    One that puts secrets into its config has besides `secret_members`, a tuple of the members of the config in which
+    `{{secret:name}}` may stand; elsewhere, and in other job types, a definition with such a reference is refused.
+    `options.py` says what else one may have: its own way of merging params, and the role that defining such jobs needs.
+    """
 
     def parse(self, config: Mapping[str, Any]) -> Any:
         """Check a `taskPayload.config`; raises InvalidInput with fields below `taskPayload.config`, or NotInstalled."""
@@ -124,7 +182,8 @@ class ExecutorSettings:
 
     `egress_allow` lists the CIDRs and host names that job URLs may reach although they are private, `handler_modules`
     the modules whose `@handler` functions PYTHON jobs may name, `sql_dsns` the databases of SQL jobs by name (they hold
-    passwords), `commands` what COMMAND jobs may run by name.
+    passwords), `commands` what COMMAND jobs may run by name, `allow_insecure_tls` whether a job may do without the
+    check of its target's certificate. `public_url` is where targets reach the API.
     """
 
     egress_allow: tuple[str, ...] = ()
@@ -132,6 +191,8 @@ class ExecutorSettings:
     handler_modules: tuple[str, ...] = ()
     sql_dsns: Mapping[str, str] = field(default_factory=dict, repr=False)
     commands: Mapping[str, Command] = field(default_factory=dict)
+    allow_insecure_tls: bool = False
+    public_url: str | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -141,4 +202,6 @@ class ExecutorSettings:
             handler_modules=settings.handler_modules,
             sql_dsns=settings.sql_connections(),
             commands=settings.commands,
+            allow_insecure_tls=settings.allow_insecure_tls,
+            public_url=settings.public_url,
         )

@@ -6,13 +6,14 @@ The operator fixes the program and its first arguments, and says whether jobs ma
 or set variables, and which. No shell is involved, the environment is minimal, and the program leads a process group
 that a timeout, a cancellation, a drain or the worker's death ends. Exit code 0 is success; any other is a failure that
 is tried again, or only those in `retryExitCodes` where a job lists them. The last 64 KB of its output are kept.
+Values of `environment` may hold `{{secret:name}}`.
 """
 
 import asyncio
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cronsvc.config_values import Command as Allowed
 from cronsvc.domain.execution import ErrorDetail, Outcome
+from cronsvc.domain.secret_references import filled, names
 from cronsvc.errors import FieldError, InvalidInput
 from cronsvc.executors import launcher
 from cronsvc.executors.base import ExecutorSettings, NotInstalled, RunContext
@@ -57,12 +59,15 @@ class PreparedCommand:
     name: str
     argv: tuple[str, ...]
     stdin: bytes | None
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     retry_exit_codes: frozenset[int] | None
 
 
 class Command:
     """The job type."""
+
+    role = "admin"  # a program runs as the worker does
+    secret_members = ("environment",)
 
     def __init__(self, settings: ExecutorSettings) -> None:
         self._allowed = settings.commands
@@ -96,6 +101,9 @@ class Command:
         said = _Tail(), _Tail()
         try:
             async with asyncio.timeout(context.timeout_seconds) as deadline:
+                if needed := names(config.environment):
+                    values = await context.secrets.values(needed)
+                    config = replace(config, environment=filled(config.environment, values))
                 code = await _run(config, context, (output, errors), said)
         except TimeoutError:
             if not deadline.expired():

@@ -18,15 +18,20 @@ def read_config(model: type[Model], config: object, *, kind: str) -> Model:
 
     A field's description completes the sentence "must be …".
     """
+    return read_part(model, config, path=PATH, kind=kind)
+
+
+def read_part(model: type[Model], config: object, *, path: str, kind: str) -> Model:
+    """`read_config` for a part of a config, which stands at `path` and is called `kind`."""
     if not isinstance(config, Mapping):  # a definition written by SQL may hold anything
-        raise InvalidInput.of(PATH, "must be an object")
+        raise InvalidInput.of(path, "must be an object")
     try:
         return model.model_validate(dict(config))
     except ValidationError as error:
         faults: dict[str, str] = {}
         for fault in error.errors(include_input=False, include_context=False, include_url=False):
             name = str(fault["loc"][0])[:100] if fault["loc"] else ""
-            field = f"{PATH}.{name}" if name else PATH
+            field = f"{path}.{name}" if name else path
             faults.setdefault(field, _reason(model, name, fault["type"], str(fault["msg"]), kind))
         raise InvalidInput([FieldError(field, reason) for field, reason in faults.items()]) from None
 

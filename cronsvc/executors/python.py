@@ -2,6 +2,9 @@
 
     {"handler": name, "params": {…}}
 
+The params of a trigger or backfill reach the handler: `{"syncType": "full"}` is merged over `params`, while the keys
+`handler` and `params` mean those members of the config.
+
 `async def` handlers run in the worker's loop and are cancelled there. Plain ones run in a child process, which a
 timeout, a cancellation, a drain or a lost lease ends for real, and whose death by whatever cause is a failed attempt.
 What a handler returns is the result, what it raises is the error (`cronsvc/handlers.py` has the two exceptions that
@@ -24,11 +27,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cronsvc import handlers
 from cronsvc.domain.execution import ErrorDetail, Outcome
+from cronsvc.domain.job import merge_params
 from cronsvc.errors import FieldError
 from cronsvc.executors import python_child
 from cronsvc.executors.base import ExecutorSettings, NotInstalled, RunContext
 from cronsvc.executors.children import Child, Pipe
 from cronsvc.executors.config_faults import PATH, known_names, read_config
+from cronsvc.executors.fan_out import Listener, Replies, Starter
 from cronsvc.executors.handler_registry import Handler, load_handlers
 from cronsvc.executors.jsonable import capped, cut, storable
 
@@ -70,6 +75,12 @@ class Python:
             raise NotInstalled([FieldError(f"{PATH}.handler", reason)], elsewhere=not self._handlers)
         return PreparedHandler(handler, read.params)
 
+    def merge(self, config: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+        """Members of the config go there; every other key of a run's params is one that the handler gets."""
+        ours = {key: value for key, value in params.items() if key in PythonConfig.model_fields}
+        theirs = {key: value for key, value in params.items() if key not in ours}
+        return merge_params(merge_params(config, ours), {"params": theirs} if theirs else None)
+
     async def run(self, config: PreparedHandler, context: RunContext) -> Outcome:
         """Call the handler once."""
         try:
@@ -92,7 +103,10 @@ class Python:
 async def _call(config: PreparedHandler, context: RunContext) -> Outcome:
     """Run an `async def` handler here."""
     given = handlers.Context(
-        **_fields(config, context), scheduled_time=context.scheduled_time, reporter=context.reporter
+        **_fields(config, context),
+        scheduled_time=context.scheduled_time,
+        reporter=context.reporter,
+        starter=Starter(context.fan_out),
     )
     try:
         return Outcome(result=capped(await config.handler.function(given)))
@@ -107,18 +121,19 @@ async def _call(config: PreparedHandler, context: RunContext) -> Outcome:
 
 async def _call_in_child(config: PreparedHandler, context: RunContext) -> Outcome:
     """Run a plain handler in a process of its own."""
-    pipe = Pipe(limit=LINE_BYTES)
+    pipe, replies = Pipe(limit=LINE_BYTES), Replies()
     try:
         child = Child.start(
             [sys.executable, "-P", CHILD],
             environment=os.environ,
-            stdin=_request(config, context, pipe.writing),
+            stdin=_request(config, context, pipe.writing, replies.reading),
             stdout=2,
             stderr=2,
-            pass_fds=(pipe.writing,),
+            pass_fds=(pipe.writing, replies.reading),
         )
         try:
-            last = await _listen(await pipe.open(), context)
+            await replies.open()
+            last = await _listen(await pipe.open(), context, replies)
             # Either it has said all, or nobody can hear it any more.
             code = None
             with suppress(TimeoutError):
@@ -129,15 +144,17 @@ async def _call_in_child(config: PreparedHandler, context: RunContext) -> Outcom
             await child.stop()
     finally:
         pipe.close()
+        replies.close()
 
 
-def _request(config: PreparedHandler, context: RunContext, descriptor: int) -> bytes:
+def _request(config: PreparedHandler, context: RunContext, descriptor: int, replies: int) -> bytes:
     instant = context.scheduled_time.astimezone(UTC).isoformat()
     return json.dumps(
         {
             "owner": os.getpid(),
             "path": sys.path,
             "descriptor": descriptor,
+            "replies": replies,
             "module": config.handler.module,
             "name": config.handler.name,
             "context": _fields(config, context) | {"scheduled_time": instant},
@@ -152,14 +169,16 @@ def _fields(config: PreparedHandler, context: RunContext) -> dict[str, Any]:
         "job_id": context.job_id,
         "job_name": context.job_name,
         "attempt": context.attempt,
-        "max_attempts": context.max_attempts,
+        "max_attempts": context.attempt if context.at_most_once else context.max_attempts,
+        "at_most_once": context.at_most_once,
         "timeout_seconds": context.timeout_seconds,
         "idempotency_key": context.idempotency_key,
     }
 
 
-async def _listen(lines: asyncio.StreamReader, context: RunContext) -> Outcome | None:
+async def _listen(lines: asyncio.StreamReader, context: RunContext, replies: Replies) -> Outcome | None:
     """Pass on what the child says until its last word; None when it ended without one."""
+    listener = Listener(context.fan_out)
     while True:
         try:
             line = await lines.readline()
@@ -178,6 +197,10 @@ async def _listen(lines: asyncio.StreamReader, context: RunContext) -> Outcome |
                     context.reporter.log(message, level, fields)
                 case {"progress": percent, "note": note}:
                     context.reporter.progress(percent, note)
+                case {"child": child}:
+                    listener.hear(child)
+                case {"fanOut": question}:
+                    replies.say(await listener.answer(question))
                 case {"dropped": count}:
                     context.reporter.lost(int(count))
         except (ValueError, TypeError, KeyError, AttributeError):

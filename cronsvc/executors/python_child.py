@@ -1,10 +1,10 @@
 """The process of a plain `def` handler: started as a script, one attempt, then gone.
 
 It reads one JSON object on standard input and writes JSON lines to the descriptor that this names: `{"progress",
-"note"}`, `{"log", "level", "fields"}`, `{"dropped"}`, and at last `{"result"}` or `{"error"}`, all of it capped
-already. What is said too fast is held back and its oldest lines are dropped, so neither does a chatty handler wait for
-its worker, nor does the worker drown. What is said at a human pace leaves at once: it survives whatever kills this
-process.
+"note"}`, `{"log", "level", "fields"}`, `{"dropped"}`, `{"child"}` for each child to start and `{"fanOut"}` for all of
+them (answered by a line on another descriptor), and at last `{"result"}` or `{"error"}`, all of it capped already. What
+is said too fast is held back and its oldest lines are dropped, so neither does a chatty handler wait for its worker,
+nor does the worker drown. What is said at a human pace leaves at once: it survives whatever kills this process.
 """
 
 import importlib
@@ -22,13 +22,17 @@ from typing import Any
 WINDOW_SECONDS = 0.2
 LINES_A_WINDOW = 40
 MOST_WAITING = 200
+LONGEST_CHILD = 100_000
 
 
 class Pipe:
     """The way to the worker; the reporter of the handler's context."""
 
-    def __init__(self, descriptor: int, spell: Callable[[Any], Any]) -> None:
+    def __init__(self, descriptor: int, replies: int, spell: Callable[[Any], Any], refusal: type[Exception]) -> None:
         self._descriptor = descriptor
+        self._replies = os.fdopen(replies, "rb")
+        self._refusal = refusal
+        self._asking = threading.Lock()
         self._spell = spell
         self._lock = threading.Lock()
         self._window = 0.0
@@ -64,6 +68,23 @@ class Pipe:
                 self._waiting.popleft()
                 self._dropped += 1
             self._send_later()
+
+    def start(self, children: list[Any], wait: bool, tolerate: int) -> list[int]:
+        """Ask the worker to start these children; raises what the handler's world knows as FanOutError."""
+        lines = []
+        for child in children:
+            line = {"job": child.job, "params": child.params, "delay": child.delay_seconds, "key": child.key}
+            if len(json.dumps(line)) > LONGEST_CHILD:
+                raise self._refusal(f"a child is at most {LONGEST_CHILD} bytes of JSON")
+            lines.append({"child": line})
+        with self._asking:
+            with self._lock:
+                for said in [*lines, {"fanOut": {"wait": bool(wait), "tolerate": tolerate}}]:
+                    self._send(said)
+            answer = json.loads(self._replies.readline() or '{"refused": "the worker is gone"}')
+        if "refused" in answer:
+            raise self._refusal(answer["refused"])
+        return [int(each) for each in answer["ids"]]
 
     def end(self, said: dict[str, Any]) -> None:
         """Send what waits, and the last word."""
@@ -117,14 +138,15 @@ def main() -> int:
     handlers = importlib.import_module("cronsvc.handlers")
     jsonable = importlib.import_module("cronsvc.executors.jsonable")
     os.set_inheritable(request["descriptor"], False)
+    os.set_inheritable(request["replies"], False)
     os.dup2(2, 1)  # what a handler prints goes where the worker's own errors go
-    pipe = Pipe(request["descriptor"], jsonable.jsonable)
+    pipe = Pipe(request["descriptor"], request["replies"], jsonable.jsonable, handlers.FanOutError)
     try:
         function: Any = importlib.import_module(request["module"])
         for name in request["name"].split("."):
             function = getattr(function, name)
         fields = request["context"] | {"scheduled_time": datetime.fromisoformat(request["context"]["scheduled_time"])}
-        result = function(handlers.SyncContext(**fields, reporter=pipe))
+        result = function(handlers.SyncContext(**fields, reporter=pipe, starter=pipe))
         pipe.end({"result": jsonable.capped(result)})
     except BaseException as error:  # noqa: BLE001 — SystemExit too: whatever ends the handler is its answer
         pipe.end({"error": describe(error, handlers)})

@@ -8,7 +8,8 @@ which it cannot leave: there is no second statement, and a procedure may not com
 as its own transaction, so that VACUUM works too. What a job may touch is decided by the role in the DSN: give it a
 weak one.
 
-Placeholders are psycopg's: `%s` for a list, `%(name)s` for an object, and `%%` for a percent sign beside either.
+Placeholders are psycopg's: `%s` for a list, `%(name)s` for an object, and `%%` for a percent sign beside either. Texts
+in `parameters` may hold `{{secret:name}}`.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import psycopg
@@ -29,6 +30,7 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict, Field
 
 from cronsvc.domain.execution import ErrorDetail, Outcome
+from cronsvc.domain.secret_references import filled, names
 from cronsvc.errors import FieldError, InvalidInput
 from cronsvc.executors.base import ExecutorSettings, NotInstalled, RunContext
 from cronsvc.executors.config_faults import PATH, known_names, read_config
@@ -68,7 +70,7 @@ class PreparedStatement:
 
     database: str
     statement: str
-    parameters: Sequence[Any] | Mapping[str, Any] | None
+    parameters: list[Any] | dict[str, Any] | None = field(repr=False)
     read_only: bool
     timeout_seconds: float | None
     max_rows: int
@@ -76,6 +78,9 @@ class PreparedStatement:
 
 class Sql:
     """The job type."""
+
+    secret_members = ("parameters",)
+    role = "admin"  # a statement may do whatever the DSN's user may
 
     def __init__(self, settings: ExecutorSettings) -> None:
         self._dsns = settings.sql_dsns
@@ -98,7 +103,7 @@ class Sql:
         return PreparedStatement(
             database=read.dsn,
             statement=read.statement,
-            parameters=_adapted(read.parameters),
+            parameters=read.parameters,
             read_only=read.read_only,
             timeout_seconds=read.timeout_seconds,
             max_rows=read.max_rows,
@@ -110,6 +115,9 @@ class Sql:
         attempt = _Attempt(config, context, seconds)
         try:
             async with asyncio.timeout(seconds) as deadline:
+                if needed := names(config.parameters):
+                    values = await context.secrets.values(needed)
+                    attempt.config = replace(config, parameters=filled(config.parameters, values))
                 return Outcome(result=await attempt.make(self._dsns[config.database]))
         except TimeoutError:
             if not deadline.expired():
@@ -191,7 +199,7 @@ class _Attempt:
         truncated = False
         self.sent = True
         # Closed as soon as nobody reads on, which cancels the statement on the server.
-        async with aclosing(cursor.rows(self.config.statement, self.config.parameters)) as stream:
+        async with aclosing(cursor.rows(self.config.statement, _adapted(self.config.parameters))) as stream:
             async for row in stream:
                 names = names or _distinct([column.name for column in cursor.description or ()])
                 kept = {name: jsonable(value) for name, value in zip(names, row, strict=True)}

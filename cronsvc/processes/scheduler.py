@@ -19,18 +19,20 @@ from cronsvc.errors import CronsvcError, Unavailable
 from cronsvc.queue import Broker
 from cronsvc.services.admission import release_held
 from cronsvc.services.backfilling import advance_backfills
+from cronsvc.services.callback_waits import end_silent
 from cronsvc.services.dispatch import Dispatcher
 from cronsvc.services.failing import end_overdue
 from cronsvc.services.pausing import resume_ended
 from cronsvc.services.queues import tend_queues
 from cronsvc.services.running import rescue
 from cronsvc.services.scheduling import Scheduling
+from cronsvc.services.settling import end_overdue_parents, settle_ends
 from cronsvc.services.upkeep import make_partitions, upkeep
 from cronsvc.services.windows import release_windows
 from cronsvc.store import presence
 from cronsvc.store.listen import Doorbell
 from cronsvc.store.pool import Database
-from cronsvc.tasks import cancelled
+from cronsvc.tasks import Reminder, cancelled
 
 _log = logging.getLogger("cronsvc.scheduler")
 
@@ -38,6 +40,7 @@ RESCUE_SECONDS = 2.0
 EPOCH_SECONDS = 2.0
 QUEUES_SECONDS = 1.0
 BACKFILL_SECONDS = 1.0
+ENDS_SECONDS = 1.0
 BEAT_SECONDS = 5.0
 UPKEEP_SECONDS = 600.0
 
@@ -95,24 +98,24 @@ class _Loop:
         self._settings = settings
         self._id = uuid.uuid4()
         self._stirred = asyncio.Event()
+        self._ended = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None) -> None:
-        """Rounds until `stop`; each failure is logged once and waited out, so a dead dependency costs no CPU."""
+        """Rounds until `stop`; a failure is logged now and then and waited out, so a dead dependency costs no CPU."""
         stopping = asyncio.create_task(_ring_at(stop, self._doorbell.rung))
-        down = False
+        down = Reminder()
         try:
             await self._until_it_works(lambda: make_partitions(self._db), stop)
             while not stop.is_set() and not cancelled():
                 try:
                     pause = await self._round()
                 except CronsvcError as error:
-                    if not down:
+                    if down.due():
                         _log.warning("scheduler is waiting for Postgres: %s", error)
-                    down, pause = True, 0.5
+                    pause = 0.5
                 else:
-                    if down:
+                    if down.over():
                         _log.info("scheduler is ticking again")
-                    down = False
                     if ready is not None:
                         ready.set()
                 if pause > 0 and not stop.is_set() and not cancelled():
@@ -146,6 +149,8 @@ class _Loop:
             if due.release <= 0 and await release_windows(self._db):
                 return 0.0
             pauses.append(max(due.release, HELD_SECONDS))
+        if due.ended:
+            self._ended.set()
         if due.held and await release_held(self._db, self._dispatcher):
             return 0.0
         if due.fire is not None:
@@ -165,15 +170,22 @@ class _Loop:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_every(RESCUE_SECONDS, lambda: self._rescue(grace)))
             tasks.create_task(_every(RESCUE_SECONDS, lambda: end_overdue(self._db)))
+            tasks.create_task(_every(RESCUE_SECONDS, self._end_silent))
             tasks.create_task(_every(EPOCH_SECONDS, self._watch_redis))
             tasks.create_task(_every(QUEUES_SECONDS, self._tend_queues))
+            tasks.create_task(_every(RESCUE_SECONDS, lambda: end_overdue_parents(self._db)))
             tasks.create_task(self._advance_backfills())
+            tasks.create_task(self._settle_ends())
             tasks.create_task(_every(BEAT_SECONDS, beat))
             tasks.create_task(_every(UPKEEP_SECONDS, self._upkeep))
 
     async def _rescue(self, grace: timedelta) -> None:
         if await rescue(self._db, grace=grace):
             self._doorbell.rung.set()  # what was lost runs again, and what waited for it may
+
+    async def _end_silent(self) -> None:
+        if await end_silent(self._db):
+            self._doorbell.rung.set()
 
     async def _watch_redis(self) -> None:
         if await self._dispatcher.watch_epoch():
@@ -191,6 +203,19 @@ class _Loop:
                     await self._stirred.wait()
             self._stirred.clear()
 
+    async def _settle_ends(self) -> None:
+        """Act on ends as soon as a round sees that there are some, and look each second anyway."""
+        while True:
+            try:
+                while await settle_ends(self._db, self._dispatcher, advisory_locks=self._settings.advisory_locks):
+                    self._doorbell.rung.set()  # what has ended for it may have held others back
+            except CronsvcError as error:
+                _log.debug("%s", error)  # the main loop announces it
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ENDS_SECONDS):
+                    await self._ended.wait()
+            self._ended.clear()
+
     async def _tend_queues(self) -> None:
         if await tend_queues(self._db):
             self._doorbell.rung.set()
@@ -202,14 +227,13 @@ class _Loop:
             _log.info("time zone data changed: %s cursors recomputed", moved)
 
     async def _until_it_works(self, act: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
-        said = False
+        down = Reminder()
         while not stop.is_set() and not cancelled():
             try:
                 await act()
             except CronsvcError as error:
-                if not said:
+                if down.due():
                     _log.warning("scheduler is waiting for Postgres: %s", error)
-                said = True
                 await self._doorbell.wait(0.5)
             else:
                 return

@@ -45,6 +45,7 @@ class Together:
         self._postgres = postgres
         self._valkey = valkey
         self._url = ""
+        self._listening = asyncio.Event()
 
     def wait_for_servers(self) -> None:
         """Block until our servers answer. EmbeddedError: one does not, and why."""
@@ -54,7 +55,7 @@ class Together:
     async def run(self, stop: asyncio.Event) -> None:
         """Prepare, run everything until `stop`, then drain: api, scheduler, worker. ConfigError: it cannot run."""
         await prepare_database(self._settings)
-        _write_env(self._data_dir / "env", self._settings, postgres=self._postgres, valkey=self._valkey)
+        self._tell_others(self._settings)
         key = await self._first_admin_key()
         watching = asyncio.create_task(self._watch_servers(), name="servers")
         try:
@@ -91,16 +92,32 @@ class Together:
     async def _api(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
         def listening(url: str) -> None:
             self._url = url
+            self._tell_others(self._called_back())
+            self._listening.set()
             ready.set()
 
         settings = self._settings.model_copy(update={"host": self._settings.host or "127.0.0.1"})
-        await run_api(settings, stop, ready=listening)
+        await run_api(settings, stop, ready=listening, is_alone=True)
 
     async def _scheduler(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
         await run_scheduler(self._settings, stop, ready=ready)
 
     async def _worker(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
-        await run_worker(self._settings, stop, ready=ready)
+        # What it calls may call the API back, so it needs the URL, which is known once the API listens.
+        waits = [asyncio.create_task(event.wait()) for event in (self._listening, stop)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        await run_worker(self._called_back(), stop, ready=ready)
+
+    def _called_back(self) -> Settings:
+        """The settings with the URL where targets reach the API: the operator's, or else ours."""
+        return self._settings.model_copy(update={"public_url": self._settings.public_url or self._url or None})
+
+    def _tell_others(self, settings: Settings) -> None:
+        _write_env(self._data_dir / "env", settings, postgres=self._postgres, valkey=self._valkey)
 
     async def _watch_servers(self) -> None:
         pause = SUPERVISE_SECONDS
@@ -200,6 +217,10 @@ def _write_env(path: Path, settings: Settings, *, postgres: Embedded | None, val
         lines.append(f"REDIS_URL={_shell_value(settings.require_redis_url())}\n")
     if lines and settings.egress_allow:
         lines.append(f"CRONSVC_EGRESS_ALLOW={','.join(settings.egress_allow)}\n")
+    if lines and settings.secret_keys is not None:
+        lines.append(f"CRONSVC_SECRET_KEYS={','.join(settings.secret_key_list())}\n")
+    if lines and settings.public_url:
+        lines.append(f"CRONSVC_PUBLIC_URL={settings.public_url}\n")
     if lines:
         write_private(path, "".join(lines))
     else:

@@ -35,10 +35,11 @@ def run(settings: Settings) -> None:
                 valkey = stack.enter_context(embedded.valkey(data_dir / "valkey", wait=False))
 
         from cronsvc.events import configure_logging
+        from cronsvc.processes.secret_keys import with_secret_keys
         from cronsvc.processes.signals import run_until_stopped
         from cronsvc.processes.together import Together
 
-        settings = _with_servers(settings, postgres, valkey)
+        settings = with_secret_keys(_with_servers(settings, postgres, valkey), data_dir)
         configure_logging(settings.log_level, settings.log_format, secrets=settings.secret_values())
         together = Together(settings, data_dir, postgres=postgres, valkey=valkey)
         together.wait_for_servers()

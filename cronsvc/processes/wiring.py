@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from cronsvc.config import Settings
 from cronsvc.executors.base import ExecutorSettings
+from cronsvc.executors.fetching import Fetcher
 from cronsvc.executors.registry import load_executors
 from cronsvc.processes.preparation import opened_database
 from cronsvc.queue import Broker
@@ -13,7 +14,9 @@ from cronsvc.services.access import Access
 from cronsvc.services.backfills import Backfills
 from cronsvc.services.bulk_pausing import BulkPausing
 from cronsvc.services.calendars import Calendars
+from cronsvc.services.callbacks import Callbacks
 from cronsvc.services.dead_letters import DeadLetters
+from cronsvc.services.dependencies import Dependencies
 from cronsvc.services.dispatch import Dispatcher
 from cronsvc.services.ending import Endings
 from cronsvc.services.executions import Executions
@@ -23,7 +26,10 @@ from cronsvc.services.jobs import Jobs
 from cronsvc.services.monitoring import Monitoring
 from cronsvc.services.queues import Queues
 from cronsvc.services.recoveries import Recoveries
+from cronsvc.services.sealing import Keyring
+from cronsvc.services.secrets import Secrets
 from cronsvc.services.status import StatusReader
+from cronsvc.services.tokens import Tokens
 from cronsvc.services.windows import Windows
 from cronsvc.web.services import Services
 
@@ -47,7 +53,7 @@ async def wired(settings: Settings, *, application_name: str, max_size: int | No
             executions=Executions(database),
             explaining=Explaining(database),
             history=History(database),
-            access=Access(database),
+            access=Access(database, tokens=tokens_of(settings)),
             status=StatusReader(database, broker),
             endings=Endings(database, dispatcher),
             dead_letters=DeadLetters(database, dispatcher),
@@ -58,4 +64,13 @@ async def wired(settings: Settings, *, application_name: str, max_size: int | No
             recoveries=Recoveries(database, backfills),
             calendars=Calendars(database),
             windows=Windows(database),
+            dependencies=Dependencies(database),
+            callbacks=Callbacks(database),
+            secrets=Secrets(database, Keyring.of(settings.secret_key_list())),
         )
+
+
+def tokens_of(settings: Settings) -> Tokens | None:
+    """Other issuers' tokens, if any are to be believed. ConfigError: a key cannot be read."""
+    issuers = settings.token_issuers()
+    return Tokens(issuers, Fetcher(settings.egress_allow).fetch) if issuers else None

@@ -21,9 +21,11 @@ from cronsvc.executors.registry import load_executors
 from cronsvc.queue import Broker, TicketWorker
 from cronsvc.services.lease import Lease
 from cronsvc.services.running import Runner
+from cronsvc.services.sealing import Keyring
+from cronsvc.services.secret_reading import SecretReader
 from cronsvc.store import presence, queues
 from cronsvc.store.pool import Database
-from cronsvc.tasks import cancelled
+from cronsvc.tasks import Reminder, cancelled
 
 _log = logging.getLogger("cronsvc.worker")
 
@@ -84,7 +86,11 @@ class _Worker:
         self._name = name
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._runner = Runner(
-            db, executors, worker_id=uuid.uuid4(), cancel_grace=timedelta(seconds=settings.cancel_grace_seconds)
+            db,
+            executors,
+            worker_id=uuid.uuid4(),
+            cancel_grace=timedelta(seconds=settings.cancel_grace_seconds),
+            secrets=SecretReader(db, Keyring.of(settings.secret_key_list())),
         )
         self._queues: tuple[str, ...] = settings.worker_queues or (settings.default_queue,)
         self._tickets = TicketWorker(
@@ -169,7 +175,7 @@ class _Worker:
             await asyncio.sleep(QUEUES_SECONDS)
 
     async def _register(self, stop: asyncio.Event) -> None:
-        said = False
+        down = Reminder()
         while not cancelled():
             try:
                 async with self._db.statements() as conn:
@@ -185,9 +191,8 @@ class _Worker:
                         lease=self._lease,
                     )
             except CronsvcError as error:
-                if not said:
+                if down.due():
                     _log.warning("worker is waiting for Postgres: %s", error)
-                said = True
                 with suppress(TimeoutError):
                     async with asyncio.timeout(0.5):
                         await stop.wait()

@@ -21,6 +21,7 @@ from cronsvc.domain.execution import Ticket
 from cronsvc.errors import Unavailable
 from cronsvc.queue.broker import Broker
 from cronsvc.queue.lane import LEVELS, Lane, PoisonError, TicketJob
+from cronsvc.tasks import Reminder
 
 logger = logging.getLogger("cronsvc.queue")
 
@@ -42,7 +43,7 @@ class Hub(Queue):
         self._idle: list[asyncio.Future[TicketJob | None]] = []
         self._busy = 0
         self._fetches = 0
-        self._down = False
+        self._down = Reminder()
         self._delay = FIRST_DELAY
         self._listening = False
         self._released = False
@@ -181,13 +182,11 @@ class Hub(Queue):
 
     def _reached(self) -> None:
         self._delay = FIRST_DELAY
-        if self._down:
-            self._down = False
+        if self._down.over():
             logger.warning("Redis is back: fetching tickets again")
 
     async def _back_off(self, error: Exception) -> None:
-        if not self._down:
-            self._down = True
+        if self._down.due():
             surprise = None if isinstance(error, Unavailable) else error
             logger.warning("cannot fetch tickets, trying again until it works: %s", error, exc_info=surprise)
         with contextlib.suppress(TimeoutError):

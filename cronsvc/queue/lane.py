@@ -19,6 +19,7 @@ from cronsvc.domain.job import Priority
 FUNCTION = "run"
 LEVELS: Mapping[int, int] = {int(priority): level for level, priority in enumerate(sorted(Priority))}
 LARGEST_ID = 2**63 - 1
+LARGEST_CLAIM = 2**31 - 1
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -89,8 +90,9 @@ class Lane(RedisQueue):
     def _ticket(self, identity: dict[str, Any]) -> Ticket:
         # strictly integers: one text here would fail a whole batch of claims in Postgres
         for name in ("execution_id", "job_id", "claim_no", "scheduled_time"):
-            if type(identity[name]) is not int or abs(identity[name]) > LARGEST_ID:
-                raise PoisonError(f"{name} is not an integer of 64 bits")
+            largest = LARGEST_CLAIM if name == "claim_no" else LARGEST_ID
+            if type(identity[name]) is not int or abs(identity[name]) > largest:
+                raise PoisonError(f"{name} is not an integer that its column can hold")
         return Ticket(
             execution_id=identity["execution_id"],
             job_id=identity["job_id"],

@@ -5,6 +5,7 @@ transaction that holds the lock of every counter they need, in order, so that no
 finds no place is held; whoever ends an execution under a limit wakes the schedulers, and one of them lets the next go.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
@@ -31,13 +32,16 @@ async def claim_limited(db: Database, tickets: Sequence[Ticket], *, worker_id: U
         if refused:
             await admission.hold(conn, [(each, None if pause < 0 else pause) for each, pause in refused])
         out = {(each.job_id, each.scheduled_time) for each, _ in refused}
-        known = {(each.job_id, each.scheduled_time) for each in waiting}
-        chosen = [ticket for ticket in tickets if (ticket.job_id, ticket.scheduled_time) in known - out]
+        queues = {(each.job_id, each.scheduled_time): each.queue for each in waiting}
+        chosen = [ticket for ticket in tickets if (ticket.job_id, ticket.scheduled_time) in queues.keys() - out]
         if not chosen:
             return {}
-        if places.begun:
-            await admission.take(conn, places.begun)
-        return await running.claim(conn, chosen, worker_id=worker_id, admitted=True)
+        claimed = await running.claim(conn, chosen, worker_id=worker_id, admitted=True)
+        # Only what begins spends a token: a pause or a cancel may have come since the tickets were looked at.
+        begun = Counter(queues[each.job_id, each.scheduled_time] for each in claimed.values())
+        if taken := {queue: count for queue, count in begun.items() if queue in rated}:
+            await admission.take(conn, taken)
+        return claimed
 
 
 class _Places:
@@ -46,7 +50,6 @@ class _Places:
     def __init__(self, taken: dict[str, int], tokens: dict[str, int]) -> None:
         self._taken = taken
         self._tokens = tokens
-        self.begun: dict[str, int] = {}
 
     def ask(self, each: Candidate) -> float | None:
         """None and a place; or HELD until one becomes free; or the seconds until the queue's rate allows it."""
@@ -58,7 +61,6 @@ class _Places:
             self._tokens[each.queue] -= 1
             if self._tokens[each.queue] < 0:
                 return -self._tokens[each.queue] * 60.0 / each.queue_rate
-            self.begun[each.queue] = self.begun.get(each.queue, 0) + 1
         for scope in _scopes(each):
             self._taken[scope] += 1
         return None

@@ -28,6 +28,8 @@ from cronsvc.services.access import Caller
 from cronsvc.services.backfilling import call_off
 from cronsvc.services.job_validation import check_note, check_params
 from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_id_cursor
+from cronsvc.services.secret_validation import params_faults
+from cronsvc.services.type_roles import check_type_role
 from cronsvc.store import audit, backfill_steps, backfills, jobs, partitions, recoveries, running
 from cronsvc.store.pool import Conn, Database
 
@@ -94,13 +96,14 @@ class Backfills:
                 held = await jobs.hold(conn, job_id)
                 if held is None or held.revision != job.revision:
                     continue
+                more = await params_faults(conn, job, wish.params, self._executors)
                 made = await backfills.insert(
                     conn,
                     job_id=job_id,
                     revision=job.revision,
                     window=window,
                     max_parallel=wish.max_parallel,
-                    params=check_params(job, wish.params, self._executors) or None,
+                    params=check_params(job, wish.params, self._executors, more) or None,
                     note=wish.note,
                     planned=len(plan.instants) + plan.left_alone,
                     created_by=caller.actor,
@@ -179,7 +182,10 @@ class Backfills:
         if job is None or not caller.sees(job.definition.namespace):
             raise NotFound(f"there is no job {job_id}")
         check_note(wish.note)
-        check_params(job, wish.params, self._executors)
+        if wish.params:
+            check_type_role(caller, self._executors, job.definition, act="give params to")
+        more = await params_faults(conn, job, wish.params, self._executors)
+        check_params(job, wish.params, self._executors, more)
         check_parallel("maxParallel", wish.max_parallel, MOST_PARALLEL)
         now = await jobs.now(conn)
         kept = kept_since(job, await self.horizon(conn), now)

@@ -30,7 +30,7 @@ _GREATEST_ID = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class JobSelector:
-    """Which jobs: those that match everything that is given; any of the tags, any of the ids. Nothing given: all."""
+    """Which jobs: those that match everything that is given; all of the tags, any of the ids. Nothing given: all."""
 
     tags: tuple[str, ...] | None = None
     namespace: str | None = None

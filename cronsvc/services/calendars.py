@@ -8,14 +8,14 @@ jobs follow cannot be deleted. Name and namespace are what jobs know it by and s
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from cronsvc.domain.calendars import ClosedDays
 from cronsvc.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound, PreconditionFailed
 from cronsvc.services.access import Caller
 from cronsvc.services.job_validation import check_filter
 from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_id_cursor
-from cronsvc.store import audit, calendars
+from cronsvc.store import audit, calendars, jobs
 from cronsvc.store.calendars import Calendar, CalendarFields
 from cronsvc.store.pool import Conn, Database
 
@@ -45,6 +45,20 @@ class Calendars:
         """One calendar."""
         async with self.db.statements() as conn:
             return _visible(await calendars.find(conn, calendar_id), calendar_id, caller)
+
+    async def named(self, name: str, caller: Caller, *, namespace: str) -> Calendar | None:
+        """The calendar of this name, if the caller sees one."""
+        check_filter("name", name)
+        check_filter("namespace", namespace)
+        if not caller.sees(namespace):
+            return None
+        async with self.db.statements() as conn:
+            return await calendars.find_named(conn, namespace=namespace, name=name)
+
+    async def now(self) -> datetime:
+        """The database's clock."""
+        async with self.db.statements() as conn:
+            return await jobs.now(conn)
 
     async def list(self, caller: Caller, *, cursor: str | None = None, limit: int = 50) -> Page[Calendar]:
         """Calendars, newest first."""

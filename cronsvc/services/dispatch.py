@@ -13,6 +13,7 @@ from cronsvc.errors import Unavailable
 from cronsvc.queue import Broker
 from cronsvc.store import dispatches, queues, ticks
 from cronsvc.store.pool import Database
+from cronsvc.tasks import Reminder
 
 _log = logging.getLogger("cronsvc.dispatch")
 
@@ -29,12 +30,13 @@ class Dispatcher:
         self._batch = batch
         self._epoch: str | None = None
         self._down = False
+        self._reminder = Reminder()
 
     async def push(self, tickets: Sequence[Ticket]) -> int:
         """Push these tickets; returns how many were new to Redis.
 
-        Redis being away is logged once and costs delay only: until `watch_epoch` sees it again nothing is tried, so a
-        server that swallows packets holds up one push and not every tick.
+        Redis being away is logged now and then and costs delay only: until `watch_epoch` sees it again nothing is
+        tried, so a server that swallows packets holds up one push and not every tick.
         """
         if not tickets or self._down:
             return 0
@@ -86,6 +88,7 @@ class Dispatcher:
         # Remembered only now: if calling in fails halfway, the next look does it again.
         called_in = self._down or wiped
         self._epoch, self._down = epoch, False
+        self._reminder.over()
         return called_in
 
     async def _call_in(self) -> None:
@@ -95,6 +98,6 @@ class Dispatcher:
                     return
 
     def _say_down(self, error: Unavailable) -> None:
-        if not self._down:
+        if self._reminder.due():
             _log.warning("cannot push tickets, executions wait in Postgres: %s", error)
         self._down = True

@@ -1,9 +1,9 @@
 """A person ends an execution, or lets a finished one run again.
 
 Promises: what is asked is decided on the locked row, audited in the same transaction, and pushed after its commit. A
-cancel that comes while the row waits is done when this returns; while it runs, its worker is asked, and whoever writes
-first wins: a success stays one. What runs again keeps its id, its instant and its past attempts, and gets the budget of
-the job as it is defined now on top of the tries it has made.
+cancel that comes while the row waits, to run or for its target's call, is done when this returns; while it runs, its
+worker is asked, and whoever writes first wins: a success stays one. What runs again keeps its id, its instant and its
+past attempts, and gets the budget of the job as it is defined now on top of the tries it has made.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,7 @@ from typing import Any
 from cronsvc.domain.execution import REPEATABLE, TERMINAL, Execution, Status
 from cronsvc.errors import Conflict, NotFound
 from cronsvc.services.access import Caller
+from cronsvc.services.callback_waits import end_waiting
 from cronsvc.services.dispatch import Dispatcher
 from cronsvc.services.job_validation import check_note
 from cronsvc.store import audit, ending, running
@@ -59,6 +60,8 @@ class Endings:
             cancelled = await ending.cancel(conn, found, by=caller.actor, note=note)
             if cancelled is None:
                 return found
+            if cancelled.awaits_callback:
+                cancelled = await end_waiting(conn, cancelled)
             await audit.append_many(conn, [change(found, cancelled)], action="cancel", entity="execution")
             if cancelled.status is Status.CANCELLED:
                 await running.wake_schedulers(conn)  # another may be held back for this one

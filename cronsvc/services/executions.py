@@ -15,6 +15,7 @@ from cronsvc.services.paging import (
     time_cursor,
 )
 from cronsvc.store import executions, jobs
+from cronsvc.store.executions import Wanted
 from cronsvc.store.pool import Database
 
 GREATEST_ID = 2**63 - 1
@@ -33,6 +34,8 @@ class Executions:
         job_id: int | None = None,
         status: Status | None = None,
         trigger: Trigger | None = None,
+        backfill_id: int | None = None,
+        recovery_id: int | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Execution]:
@@ -40,15 +43,15 @@ class Executions:
 
         NotFound: there never was such a job, or not for this caller.
         """
+        wanted = Wanted(status, trigger, backfill_id, recovery_id)
         if job_id is not None:
-            return await self._list_of_job(caller, job_id, status, trigger, cursor, limit)
+            return await self._list_of_job(caller, job_id, wanted, cursor, limit)
         before = read_id_cursor("executions", cursor)
         async with self._db.statements() as conn:
             found = await executions.page(
                 conn,
                 namespaces=caller.namespaces,
-                status=status,
-                trigger=trigger,
+                wanted=wanted,
                 before_id=before,
                 limit=check_limit(limit) + 1,
             )
@@ -58,8 +61,7 @@ class Executions:
         self,
         caller: Caller,
         job_id: int,
-        status: Status | None,
-        trigger: Trigger | None,
+        wanted: Wanted,
         cursor: str | None,
         limit: int,
     ) -> Page[Execution]:
@@ -72,8 +74,7 @@ class Executions:
             found = await executions.page_of_job(
                 conn,
                 job_id,
-                status=status,
-                trigger=trigger,
+                wanted=wanted,
                 before=None if before is None else before[0],
                 limit=check_limit(limit) + 1,
             )

@@ -12,12 +12,13 @@ from cronsvc.domain.evidence import Evidence, Explanation, Record
 from cronsvc.domain.execution import Reason, Status
 from cronsvc.domain.explain import explain
 from cronsvc.domain.explain_clock import instant_of_wall
+from cronsvc.domain.explain_dependency import UpstreamFacts
 from cronsvc.domain.zones import UnknownTimezoneError
 from cronsvc.errors import InvalidInput, NotFound
 from cronsvc.services.access import Caller
 from cronsvc.services.closed_days import with_closed_days
 from cronsvc.services.status import SCHEDULER_SILENCE
-from cronsvc.store import executions, explaining, partitions
+from cronsvc.store import dependencies, executions, explaining, partitions
 from cronsvc.store.explaining import Standing
 from cronsvc.store.pool import Conn, Database
 
@@ -111,8 +112,10 @@ async def _of_absence(conn: Conn, found: Standing, evidence: Evidence) -> Eviden
     weeks = await partitions.present(conn)
     most = None if evidence.revision is None else evidence.revision.definition.max_runs
     due = at <= found.now
+    upstreams = [] if found.job.definition.depends_on is None else await dependencies.upstreams(conn, job_id)
     return replace(
         evidence,
+        upstreams=tuple(UpstreamFacts(each.job_id, each.job_name, each.ended_at, each.is_met) for each in upstreams),
         cover=before if covered else None,
         row_before=None if before is None else before.scheduled_time,
         named_by=await explaining.named_by(conn, job_id, at) if due else None,

@@ -25,17 +25,22 @@ async def finish_steering(db: Database, finishes: Sequence[Finish]) -> set[int]:
     """
     async with db.transaction(actor=ACTOR) as conn:
         await failures.lock_jobs(conn, sorted({each.job_id for each in finishes}))
-        written = await running.finish(conn, finishes)
-        ended = [each for each in finishes if each.execution_id in written]
-        gone = sorted({each.job_id for each in ended if each.target_is_gone})
-        if gone:
-            _say(await failures.pause_gone(conn, gone, by=ACTOR))
-        counted = [each for each in ended if each.counted]
-        await _count(
-            conn,
-            [(each.job_id, each.scheduled_time) for each in counted],
-            {each.job_id: _words(each) for each in counted if each.status is Status.FAILED},
-        )
+        return await finish_locked(conn, finishes)
+
+
+async def finish_locked(conn: Conn, finishes: Sequence[Finish]) -> set[int]:
+    """The same inside a transaction of the caller's that has locked the jobs' rows."""
+    written = await running.finish(conn, finishes)
+    ended = [each for each in finishes if each.execution_id in written]
+    gone = sorted({each.job_id for each in ended if each.target_is_gone})
+    if gone:
+        _say(await failures.pause_gone(conn, gone, by=ACTOR))
+    counted = [each for each in ended if each.counted]
+    await _count(
+        conn,
+        [(each.job_id, each.scheduled_time) for each in counted],
+        {each.job_id: _words(each) for each in counted if each.status is Status.FAILED},
+    )
     return written
 
 

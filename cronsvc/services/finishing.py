@@ -13,6 +13,7 @@ from cronsvc.domain.execution import ErrorDetail, Finish
 from cronsvc.domain.retry import LONGEST_PAUSE_SECONDS
 from cronsvc.errors import Unavailable
 from cronsvc.services.batching import MicroBatch
+from cronsvc.services.callback_waits import begin_to_wait
 from cronsvc.services.failing import finish_steering
 from cronsvc.store import running
 from cronsvc.store.pool import Database
@@ -39,6 +40,8 @@ class Ends:
         self._finishes: MicroBatch[Finish, bool | None] = MicroBatch(self._finish, lanes=2)
         # Ends that may pause their job wait for its row: they must not hold up the others.
         self._steering: MicroBatch[Finish, bool | None] = MicroBatch(self._finish_steering)
+        # Attempts that do not end yet: their targets will call.
+        self._waits: MicroBatch[Finish, bool | None] = MicroBatch(self._begin_to_wait)
         self._writes: set[asyncio.Task[None]] = set()
 
     def write_later(self, finish: Finish, decided: Callable[[bool], None]) -> None:
@@ -46,6 +49,10 @@ class Ends:
         write = asyncio.get_running_loop().create_task(self._write(finish, decided))
         self._writes.add(write)
         write.add_done_callback(self._writes.discard)
+
+    async def write(self, finish: Finish) -> bool:
+        """Write an end now, once; False when the fence refused it. Unavailable: Postgres did not say which."""
+        return bool(await (self._steering if finish.steers_job else self._finishes).submit(finish))
 
     async def room(self) -> None:
         """Wait while too many ends are unwritten."""
@@ -70,7 +77,7 @@ class Ends:
                 if not spoken:
                     await asyncio.sleep(delay)
                     delay = min(delay * 2, 2.0)
-                elif not written:
+                elif not written and finish.awaiting is None:  # else its target has called before we could note that
                     _log.warning(
                         "stale result of execution %s (claim %s) discarded: the row belongs to another claim now",
                         finish.execution_id,
@@ -81,6 +88,8 @@ class Ends:
 
     async def _submit(self, finish: Finish) -> bool | None:
         try:
+            if finish.awaiting is not None:
+                return await self._waits.submit(finish)
             return await (self._steering if finish.steers_job else self._finishes).submit(finish)
         except Unavailable as error:
             _log.warning("cannot write the end of execution %s yet: %s", finish.execution_id, error)
@@ -118,6 +127,12 @@ class Ends:
             if near:
                 await running.wake_schedulers(conn)
         return written
+
+    async def _begin_to_wait(self, finishes: Sequence[Finish]) -> Sequence[bool | None]:
+        return await self._one_way_or_another(finishes, self._wait_all)
+
+    async def _wait_all(self, finishes: Sequence[Finish]) -> set[int]:
+        return await begin_to_wait(self._db, finishes)
 
     async def _steer_all(self, finishes: Sequence[Finish]) -> set[int]:
         return await finish_steering(self._db, finishes)

@@ -15,8 +15,10 @@ from cronsvc.domain.job import Job, JobDefinition
 from cronsvc.domain.schedule import ScheduleError, instants_between, last_instant, next_instant, tzdata_version
 from cronsvc.errors import Conflict
 from cronsvc.executors.base import Executor
-from cronsvc.services.job_validation import checked
-from cronsvc.store import executions, jobs, partitions
+from cronsvc.services.job_validation import checked, names_instants
+from cronsvc.services.secret_validation import definition_faults
+from cronsvc.services.upstreams import with_upstreams
+from cronsvc.store import clock, executions, jobs, partitions
 from cronsvc.store.jobs import Cursor, JobState
 from cronsvc.store.pool import Conn
 
@@ -28,6 +30,7 @@ _INSTANT = timedelta(microseconds=1)
 
 async def create(conn: Conn, definition: JobDefinition, *, now: datetime) -> Job:
     """Write a checked definition as a new job; Conflict names the live job that has its name."""
+    definition = await with_upstreams(conn, definition)
     await jobs.ensure_queue(conn, definition.queue)
     cursor = cursor_after(definition, now, fire_count=0)
     for _ in range(3):
@@ -46,7 +49,11 @@ async def redefine(conn: Conn, locked: JobState, definition: JobDefinition, exec
     job, stored = locked.job, locked.job.definition
     trusted = locked.readable and job.quarantine_reason is None
     now = await jobs.now(conn)
-    wanted = checked(definition, executors, now=now, stored=stored.schedule if trusted else None)
+    more = await definition_faults(conn, definition, executors, stored=stored)
+    needs_schedule = definition.depends_on is None and stored.depends_on is not None
+    as_stored = stored.schedule if trusted and (names_instants(definition.schedule) or not needs_schedule) else None
+    wanted = checked(definition, executors, now=now, stored=as_stored, more=more)
+    wanted = await with_upstreams(conn, wanted)
     if trusted and _same(wanted, stored):
         return job
     if (wanted.namespace, wanted.name) != (stored.namespace, stored.name):
@@ -57,8 +64,10 @@ async def redefine(conn: Conn, locked: JobState, definition: JobDefinition, exec
     locked = await account_for_pause(conn, locked, now=now)
     cursor = None
     if _moves_instants(stored, wanted):
-        last = locked.job.last_fire_time
-        cursor = cursor_after(wanted, now if last is None else max(now, last), fire_count=job.fire_count)
+        # From where the transaction began, not from now: an instant that came after what was due had been settled would
+        # belong to neither definition.
+        begun, last = await clock.began(conn), locked.job.last_fire_time
+        cursor = cursor_after(wanted, begun if last is None else max(begun, last), fire_count=job.fire_count)
     changed = await jobs.update(conn, job.id, wanted, revision=job.revision, cursor=cursor)
     assert changed is not None  # the row is locked at this revision
     return changed
@@ -108,9 +117,10 @@ def cursor_after(definition: JobDefinition, after: datetime, *, fire_count: int)
 def first_ahead(state: JobState) -> datetime | None:
     """The first instant of a job that has no row yet; None when there is none. ScheduleError: an unusable schedule."""
     job = state.job
-    if state.armed or job.next_fire_time is None:
-        return job.next_fire_time
     counts_from = job.next_fire_time
+    behind = job.last_fire_time is not None and counts_from is not None and counts_from <= job.last_fire_time
+    if counts_from is None or (state.armed and not behind):
+        return counts_from
     if job.last_fire_time is not None:
         counts_from = max(counts_from, job.last_fire_time)
     return cursor_after(job.definition, counts_from, fire_count=job.fire_count).next_fire_time

@@ -8,16 +8,18 @@ out is ready to store: `H` resolved, intervals anchored, times in UTC.
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from cronsvc.domain.job import Job, JobDefinition, merge_params
+from cronsvc.domain.job import Job, JobDefinition
 from cronsvc.domain.retry import NEVER_RETRIED, BackoffType
-from cronsvc.domain.schedule import Schedule, ScheduleError, faults
+from cronsvc.domain.schedule import Schedule, ScheduleError
+from cronsvc.domain.schedule_validation import faults
 from cronsvc.errors import FieldError, InvalidInput
 from cronsvc.executors.base import Executor, NotInstalled
+from cronsvc.executors.options import merged
 from cronsvc.services.preview import anchored, resolved
 
 MAX_PARAMS_BYTES = 64 * 1024
@@ -35,17 +37,24 @@ _LAST_YEAR = 9990  # far from where date arithmetic overflows
 
 
 def checked(
-    definition: JobDefinition, executors: Mapping[str, Executor], *, now: datetime, stored: Schedule | None = None
+    definition: JobDefinition,
+    executors: Mapping[str, Executor],
+    *,
+    now: datetime,
+    stored: Schedule | None = None,
+    more: Sequence[FieldError] = (),
 ) -> JobDefinition:
     """Return the definition as it is to be stored; raises InvalidInput with every bad field. `now`: the database's.
 
-    `stored` is the schedule that this definition replaces: kept as it is, it need not have an instant ahead.
+    `stored` is the schedule that this definition replaces: kept as it is, it need not have an instant ahead. `more` is
+    what else is wrong with it, as others have found.
     """
     schedule, bad = _checked_schedule(definition, now, stored)
     bad += _text_faults(definition)
     bad += _number_faults(definition)
     bad += _retry_faults(definition)
     bad += payload_faults(definition.task_payload.type, definition.task_payload.config, executors)
+    bad += more
     if bad:
         raise InvalidInput(bad)
     return replace(definition, schedule=schedule)
@@ -57,7 +66,7 @@ def payload_faults(kind: str, config: Mapping[str, Any], executors: Mapping[str,
     if executor is None:
         known = ", ".join(sorted(executors)) or "none is installed"
         return [FieldError("taskPayload.type", f"there is no job type {kind[:100]!r}; known: {known}")]
-    fault = _json_fault(config, MAX_CONFIG_BYTES)
+    fault = json_fault(config, MAX_CONFIG_BYTES)
     if fault is not None:
         return [FieldError("taskPayload.config", fault)]
     try:
@@ -69,7 +78,9 @@ def payload_faults(kind: str, config: Mapping[str, Any], executors: Mapping[str,
     return []
 
 
-def check_params(job: Job, params: object, executors: Mapping[str, Executor]) -> dict[str, Any]:
+def check_params(
+    job: Job, params: object, executors: Mapping[str, Executor], more: Sequence[FieldError] = ()
+) -> dict[str, Any]:
     """Return the parameters of a manual run; raises InvalidInput unless the job's type accepts them over its config.
 
     A field that came in by `params` is named there, one of the job itself below `taskPayload.config`.
@@ -78,11 +89,12 @@ def check_params(job: Job, params: object, executors: Mapping[str, Executor]) ->
         params = {}
     if not isinstance(params, Mapping):
         raise InvalidInput.of("params", "is a JSON object whose keys are laid over the job's config")
-    fault = _json_fault(params, MAX_PARAMS_BYTES)
+    fault = json_fault(params, MAX_PARAMS_BYTES)
     if fault is not None:
         raise InvalidInput.of("params", fault)
     payload = job.definition.task_payload
-    bad = payload_faults(payload.type, merge_params(payload.config, params), executors)
+    config = merged(executors.get(payload.type), payload.config, params)
+    bad = [*payload_faults(payload.type, config, executors), *more]
     if bad:
         raise InvalidInput([FieldError(_blame(error.field, params), error.reason) for error in bad])
     return dict(params)
@@ -119,11 +131,20 @@ def _checked_schedule(
             return schedule, []  # it was good when it was new; that its end has passed must not lock the other fields
     except ScheduleError as error:
         return schedule, [FieldError(error.field, error.reason)]
+    if definition.depends_on is not None and not names_instants(schedule):
+        # It runs when others have ended; what is left to check is what a schedule of any kind would be asked.
+        bad = faults(replace(schedule, every_seconds=86_400, calendar=None), now=now)
+        return schedule, [FieldError(error.field, error.reason) for error in bad]
     if bad := faults(schedule, now=now):
         return schedule, [FieldError(error.field, error.reason) for error in bad]
     if schedule.run_at is not None and schedule.run_at <= now:
         return schedule, [FieldError("runAt", f"lies in the past; it is {now:%Y-%m-%dT%H:%M:%SZ}")]
     return schedule, []
+
+
+def names_instants(schedule: Schedule) -> bool:
+    """Whether it is a schedule at all: a job that depends on others may do without."""
+    return (schedule.cron_expression, schedule.every_seconds, schedule.run_at) != (None, None, None)
 
 
 def _anchored_like(stored: Schedule, schedule: Schedule, now: datetime) -> Schedule:
@@ -247,7 +268,7 @@ def _storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
 
 
-def _json_fault(value: Mapping[str, Any], most_bytes: int) -> str | None:
+def json_fault(value: Mapping[str, Any], most_bytes: int) -> str | None:
     """What keeps this from being stored as JSON, or None."""
     for fault in _walk(value):
         return fault

@@ -9,7 +9,7 @@ business.
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from cronsvc.domain.execution import Execution, Reason, Ticket
@@ -26,7 +26,10 @@ from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_
 from cronsvc.services.pausing import check_until
 from cronsvc.services.preview import check_count, instants
 from cronsvc.services.scheduling import settle
+from cronsvc.services.secret_validation import definition_faults, params_faults
 from cronsvc.services.triggering import OnceKey, Triggered
+from cronsvc.services.type_roles import check_type_role
+from cronsvc.services.weeks import KnownWeeks
 from cronsvc.store import audit, calendars, executions, jobs, partitions
 from cronsvc.store.jobs import JobState, Revision
 from cronsvc.store.pool import Conn, Database
@@ -49,7 +52,7 @@ class Jobs:
         self._executors = executors
         self._dispatcher = dispatcher
         self.default_queue = default_queue
-        self._weeks: set[date] = set()
+        self._weeks = KnownWeeks()
 
     async def create(self, definition: JobDefinition, caller: Caller) -> Job:
         """Store a new job, its first fire time worked out. InvalidInput lists every bad field; Conflict: name taken.
@@ -57,13 +60,15 @@ class Jobs:
         An empty queue name means the default queue.
         """
         _allow(definition.namespace, caller)
+        check_type_role(caller, self._executors, definition)
         definition = self._with_queue(definition)
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
             now = await jobs.now(conn)
             if definition.schedule.calendar is not None:
                 await calendars.hold(conn, namespace=definition.namespace)
             definition = await with_closed_days(conn, definition)
-            return await job_edits.create(conn, checked(definition, self._executors, now=now), now=now)
+            more = await definition_faults(conn, definition, self._executors)
+            return await job_edits.create(conn, checked(definition, self._executors, now=now, more=more), now=now)
 
     async def get(self, job_id: int, caller: Caller) -> Job:
         """One job."""
@@ -123,6 +128,7 @@ class Jobs:
         async with self._editing(job_id, caller, if_revision, redefines=True) as (conn, locked):
             definition = self._with_queue(change(locked.job.definition))
             _allow(definition.namespace, caller)
+            check_type_role(caller, self._executors, locked.job.definition, definition)
             definition = await with_closed_days(conn, definition)
             return await job_edits.redefine(conn, locked, definition, self._executors)
 
@@ -188,7 +194,10 @@ class Jobs:
             job = _visible(await jobs.hold(conn, _known(job_id)), job_id, caller)
             if once is not None and (begun := await once.begun(conn, job_id)) is not None:
                 return Triggered(begun, replayed=True)
-            accepted = check_params(job, params, self._executors)
+            if params:
+                check_type_role(caller, self._executors, job.definition, act="give params to")
+            more = await params_faults(conn, job, params, self._executors)
+            accepted = check_params(job, params, self._executors, more)
             execution = None
             while execution is None:  # the microsecond was taken by another trigger of this job: take a later one
                 execution = await executions.insert_manual(
@@ -277,16 +286,13 @@ class Jobs:
         await self._dispatcher.push(tickets)
 
     async def _make_room(self) -> None:
-        """Make this week's partitions, for a trigger that comes before the first upkeep.
-
-        The host's clock is good enough to guess the week by, with a day to both sides.
-        """
-        today = datetime.now(UTC)
-        weeks = {partitions.week_of(today + timedelta(days=days)) for days in (-1, 0, 1)}
-        if not weeks <= self._weeks:
+        """Make the partitions of this week, and of the next when it is near: a trigger may come before upkeep does."""
+        async with self._db.statements() as conn:
+            now = await jobs.now(conn)
+        weeks = {partitions.week_of(now), partitions.week_of(now + timedelta(hours=1))}
+        if not self._weeks.have(weeks, now=now):
             async with self._db.transaction() as conn:
-                await partitions.ensure(conn, weeks)
-            self._weeks |= weeks
+                await self._weeks.ensure(conn, weeks, now=now)
 
     def _with_queue(self, definition: JobDefinition) -> JobDefinition:
         return definition if definition.queue else replace(definition, queue=self.default_queue)

@@ -10,7 +10,8 @@ from datetime import datetime
 
 from cronsvc.domain.job import OverlapPolicy
 from cronsvc.domain.maintenance import Opening
-from cronsvc.domain.plan import NOTHING, DueJob, Firing, Plan, Skip, Unfinished, plan
+from cronsvc.domain.plan import NOTHING, REPLACING, DueJob, Firing, Plan, Skip, Unfinished, plan
+from cronsvc.domain.plan_at import plan_at
 from cronsvc.services.closed_days import due_with_closed_days
 from cronsvc.store import maintenance, ticks
 from cronsvc.store.pool import Conn
@@ -30,6 +31,12 @@ class Ground:
         concerned = [each for each in self.openings if each.window.selector.matches(job.namespace, job.tags, job.queue)]
         return plan(job, self.now, unfinished=self.unfinished.get(job.id, NOTHING), openings=concerned)
 
+    def plan_at(self, job: DueJob, runs: Sequence[datetime], skips: Sequence[Skip]) -> Plan:
+        """Plan runs of one of the jobs at instants that no schedule names."""
+        concerned = [each for each in self.openings if each.window.selector.matches(job.namespace, job.tags, job.queue)]
+        unfinished = self.unfinished.get(job.id, NOTHING)
+        return plan_at(job, runs, skips, self.now, unfinished=unfinished, openings=concerned)
+
 
 async def gather(conn: Conn, jobs: Sequence[DueJob], now: datetime) -> Ground:
     """Bring together what planning these locked jobs needs; windows that may be open are held until the end."""
@@ -38,6 +45,7 @@ async def gather(conn: Conn, jobs: Sequence[DueJob], now: datetime) -> Ground:
     openings = [opening for window in windows for opening in window.openings(since, now)]
     # A window may hold a run of a job that allows overlap, too, but only overlap policies ask what else there is.
     asking = [job.id for job in jobs if job.overlap_policy is not OverlapPolicy.ALLOW]
+    await ticks.hold_unfinished(conn, [job.id for job in jobs if job.overlap_policy in REPLACING])
     return Ground(
         jobs=await due_with_closed_days(conn, jobs),
         now=now,

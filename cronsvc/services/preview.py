@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from cronsvc.domain.schedule import Schedule, ScheduleError, describe, faults, next_fire, resolve_hash
+from cronsvc.domain.schedule import Schedule, ScheduleError, describe, next_fire, resolve_hash
+from cronsvc.domain.schedule_validation import faults
 from cronsvc.errors import FieldError, InvalidInput
 
 MAX_COUNT = 1000

@@ -82,6 +82,18 @@ class Report:
         self._has_unwritten_lines = True
         self._changed(self)
 
+    def restore(self, details: Any) -> None:
+        """Go on from what the row says, if this attempt said it: another process may have written it."""
+        lines = details.get("lines") if isinstance(details, Mapping) else None
+        if not isinstance(lines, list) or details.get("attempt") != self.claimed.attempt:
+            return
+        note, dropped = details.get("note"), details.get("dropped")
+        self._note = note if isinstance(note, str) else None
+        self._dropped = dropped if isinstance(dropped, int) else 0
+        for line in lines:
+            self._add(json.dumps(line, ensure_ascii=False))
+        self._has_unwritten_lines = False
+
     def _add(self, line: str) -> None:
         self._lines.append(line)
         self._sizes.append(len(line.encode()) + 2)

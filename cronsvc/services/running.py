@@ -14,18 +14,23 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from cronsvc.domain.execution import Claimed, ErrorDetail, Finish, Outcome, Status, Ticket
+from cronsvc.domain.execution import Claimed, ErrorDetail, Finish, Outcome, Status, Ticket, Trigger
 from cronsvc.domain.finish import after_loss, after_outcome, hand_back
-from cronsvc.domain.job import JobDefinition, merge_params
+from cronsvc.domain.job import JobDefinition
 from cronsvc.domain.retry import Backoff
+from cronsvc.domain.secret_references import names
 from cronsvc.errors import InvalidInput, Unavailable
-from cronsvc.executors.base import Executor, NotInstalled, RunContext
+from cronsvc.executors.base import Executor, NotInstalled, RunContext, SecretFault
+from cronsvc.executors.options import merged
 from cronsvc.executors.outcomes import refused
 from cronsvc.services.admission import claim_limited
 from cronsvc.services.batching import MicroBatch
+from cronsvc.services.callback_waits import Tokens
 from cronsvc.services.failing import finish_steering
+from cronsvc.services.family import Family
 from cronsvc.services.finishing import Ends
 from cronsvc.services.reporting import Report, Reports
+from cronsvc.services.secret_reading import AttemptSecrets, SecretReader
 from cronsvc.services.stopping import Run
 from cronsvc.store import presence, running
 from cronsvc.store.pool import Database
@@ -36,6 +41,11 @@ _log = logging.getLogger("cronsvc.running")
 # A job type, handler, database or command that this worker lacks: how long the ticket rests before it is offered
 # again, to whoever takes it.
 _UNKNOWN_TYPE_SECONDS = 5.0
+
+# What another execution hands on is made of data, perhaps a stranger's: it must not choose secrets.
+SECRETS_IN_RUN_DATA = Outcome(
+    error=ErrorDetail("invalid_config", "params that another execution handed on cannot name secrets"), retryable=False
+)
 
 Key = tuple[int, int]
 """An attempt: execution id and claim_no."""
@@ -87,11 +97,13 @@ class Runner:
         *,
         worker_id: UUID,
         cancel_grace: timedelta = timedelta(seconds=10),
+        secrets: SecretReader | None = None,
     ) -> None:
         self._db = db
         self._executors = executors
         self.worker_id = worker_id
         self._cancel_grace = cancel_grace
+        self._secrets = secrets or SecretReader(db, None)
         self._definitions = Definitions(db)
         self._claims: MicroBatch[Ticket, Claimed | None] = MicroBatch(self._claim)
         self._ends = Ends(db)
@@ -183,8 +195,10 @@ class Runner:
         if executor is None:
             _log.warning("no executor for job type %r here; handed back", definition.task_payload.type)
             return hand_back(claimed, seconds=_UNKNOWN_TYPE_SECONDS)
+        if claimed.trigger is Trigger.DEPENDENCY and names(claimed.params):
+            return after_outcome(claimed, SECRETS_IN_RUN_DATA, definition.backoff)
         try:
-            config = executor.parse(merge_params(definition.task_payload.config, claimed.params))
+            config = executor.parse(merged(executor, definition.task_payload.config, claimed.params))
         except NotInstalled as error:
             _log.warning("execution %s cannot run here and was handed back: %s", claimed.execution_id, error)
             return hand_back(claimed, seconds=_UNKNOWN_TYPE_SECONDS)
@@ -195,7 +209,9 @@ class Runner:
             fault = ErrorDetail("executor_error", f"the executor raised {type(error).__name__} in parse")
             return after_outcome(claimed, Outcome(error=fault, retryable=False), definition.backoff)
         report = self._reports.open(claimed)
-        finish = await self._run(claimed, definition, _execute(executor, config, claimed, definition, report))
+        secrets = self._secrets.attempt(definition.namespace)
+        attempt = _execute(executor, config, claimed, definition, report, self._db, secrets)
+        finish = await self._run(claimed, definition, attempt)
         return None if finish is None else replace(finish, **report.close())
 
     async def _run(
@@ -261,9 +277,18 @@ def _budget(claimed: Claimed, definition: JobDefinition) -> float:
 
 
 async def _execute(
-    executor: Executor, config: Any, claimed: Claimed, definition: JobDefinition, report: Report
+    executor: Executor,
+    config: Any,
+    claimed: Claimed,
+    definition: JobDefinition,
+    report: Report,
+    db: Database,
+    secrets: AttemptSecrets,
 ) -> Outcome:
-    """Run under the job's timeout; whatever goes wrong comes back as an Outcome, but for a cancellation."""
+    """Run under the job's timeout; whatever goes wrong comes back as an Outcome, but for a cancellation.
+
+    No secret that the attempt was given leaves here.
+    """
     context = RunContext(
         execution_id=claimed.execution_id,
         job_id=claimed.job_id,
@@ -275,18 +300,24 @@ async def _execute(
         timeout_seconds=_budget(claimed, definition),
         params=claimed.params or {},
         budget=min(definition.max_attempts, claimed.max_attempts),
-        reporter=report,
+        reporter=secrets.reporting(report),
+        secrets=secrets,
+        callback_tokens=Tokens(db, claimed),
+        fan_out=Family(db, claimed),
     )
     try:
         async with asyncio.timeout(context.timeout_seconds + 1.0):  # the executor's own deadline comes first
             outcome = await executor.run(config, context)
             if not isinstance(outcome, Outcome):
                 raise TypeError(f"run returned {type(outcome).__name__}, not an Outcome")
-            return outcome
+            return secrets.masked(outcome)
+    except SecretFault as fault:  # before anything was begun
+        return Outcome(error=ErrorDetail(fault.type, str(fault)), retryable=fault.retryable)
     except TimeoutError:
         return Outcome(error=ErrorDetail("timeout", f"no end within {context.timeout_seconds:g} s"))
     except Exception as error:  # noqa: BLE001 — a job type's bug must not end the worker
-        _log.exception("executor %s failed on execution %s", definition.task_payload.type, claimed.execution_id)
+        how, kind = secrets.traceback(error), definition.task_payload.type
+        _log.error("executor %s failed on execution %s\n%s", kind, claimed.execution_id, how)
         # Nobody knows how far it came: a job that must run at most once is told so.
         word = "lost" if context.at_most_once else "executor_error"
         return Outcome(error=ErrorDetail(word, f"the executor raised {type(error).__name__}"))

@@ -9,7 +9,7 @@ import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from cronsvc.domain.execution import Ticket
 from cronsvc.domain.job import OverlapPolicy
@@ -18,8 +18,10 @@ from cronsvc.domain.schedule import next_instant, tzdata_version
 from cronsvc.services.closed_days import due_with_closed_days
 from cronsvc.services.dispatch import Dispatcher
 from cronsvc.services.planning import gather, truthful
+from cronsvc.services.weeks import KnownWeeks
 from cronsvc.store import admission, partitions, ticks, window_holds
 from cronsvc.store.pool import Conn, Database
+from cronsvc.store.quarantine import quarantine
 
 _log = logging.getLogger("cronsvc.scheduling")
 
@@ -67,7 +69,7 @@ class Scheduling:
         self._advisory_locks = advisory_locks
         self._lead = lead
         self._rotation = rotation or random.Random()  # noqa: S311 — spreads replicas over shards, no secret
-        self._weeks: set[date] = set()
+        self._weeks = KnownWeeks()
 
     async def tick(self, *, now: datetime | None = None) -> Tick:
         """Record what is due and push it. `now` is the database clock unless a test brings its own."""
@@ -83,7 +85,7 @@ class Scheduling:
             if judged is None:
                 return Tick()
             planned = await self._plan(conn, jobs, judged)
-            tickets = await self._record(conn, planned)
+            tickets = await self._record(conn, planned, judged)
             if now is None and self._lead:
                 await self._until_all_are_due(conn, planned, judged - self._lead)
         await self._dispatcher.push(tickets)
@@ -112,27 +114,22 @@ class Scheduling:
                 planned.append((job, ground.plan(job)))
             except _CANNOT_PLAN as error:
                 _log.error("job %s is quarantined, its schedule cannot be planned: %s", job.id, error)
-                await ticks.quarantine(conn, job.id, str(error)[:500])
+                await quarantine(conn, job.id, str(error)[:500])
             rows += len(planned[-1][1].rows) if planned and planned[-1][0] is job else 0
             if rows > _MOST_ROWS or asyncio.get_running_loop().time() > end:
                 break
         return await truthful(conn, planned)
 
-    async def _record(self, conn: Conn, planned: Sequence[tuple[DueJob, Plan]]) -> list[Ticket]:
+    async def _record(self, conn: Conn, planned: Sequence[tuple[DueJob, Plan]], now: datetime) -> list[Ticket]:
         if not planned:
             return []
-        await self._make_room(conn, planned)
+        # Catching up may reach weeks that upkeep has not made, or has dropped.
+        weeks = {partitions.week_of(row.scheduled_time) for _, plan in planned for row in plan.rows}
+        await self._weeks.ensure(conn, weeks, now=now)
         await replace_others(conn, planned)
         tickets = await ticks.record(conn, planned, redispatch=self._dispatcher.redispatch_after)
         await ticks.advance(conn, planned, tzdata_version=tzdata_version())
         return tickets
-
-    async def _make_room(self, conn: Conn, planned: Sequence[tuple[DueJob, Plan]]) -> None:
-        """Catching up may reach weeks that upkeep has not made."""
-        weeks = {partitions.week_of(row.scheduled_time) for _, plan in planned for row in plan.rows}
-        # Remembered only when somebody else's transaction made them: ours may still be rolled back.
-        if not weeks <= self._weeks and not await partitions.ensure(conn, weeks):
-            self._weeks |= weeks
 
     async def seconds_until_due(self) -> ticks.NextInstants:
         """When the next fire, dispatch or end of a pause is due."""
@@ -152,7 +149,7 @@ class Scheduling:
                     try:
                         planned.append((job, Plan((), _cursor_ahead(job, now), job.last_fire_time, 0)))
                     except _CANNOT_PLAN as error:  # a zone or a spelling that this release does not know any more
-                        await ticks.quarantine(conn, job.id, str(error)[:500])
+                        await quarantine(conn, job.id, str(error)[:500])
                 await ticks.advance(conn, planned, tzdata_version=version)
             after_id, moved = jobs[-1].id, moved + len(jobs)
 

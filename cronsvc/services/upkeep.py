@@ -6,14 +6,19 @@ One replica at a time does it; a run that finds nothing to do is four small stat
 
 import asyncio
 import logging
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
-from cronsvc.store import keys, partitions, presence, pruning, ticks, trigger_keys
-from cronsvc.store.pool import Database
+from cronsvc.services.sessions import SESSION_IDLE
+from cronsvc.store import jobs, partitions, presence, pruning, sessions, ticks, trigger_keys
+from cronsvc.store.pool import Conn, Database
 
 _log = logging.getLogger("cronsvc.upkeep")
 
 WEEKS_AHEAD = 4
+
+# Jobs that a log line names.
+_JOBS_NAMED = 10
 
 # Jobs whose surplus one statement looks for.
 _JOBS_AT_A_TIME = 100
@@ -21,9 +26,9 @@ _JOBS_AT_A_TIME = 100
 
 async def make_partitions(db: Database, *, now: datetime | None = None) -> list[str]:
     """Make the partitions from last week to four weeks ahead that are missing; returns the weeks made, as ISO dates."""
-    instant = now or datetime.now(UTC)  # a day's error of the host clock is nothing to a month of head start
-    weeks = {partitions.week_of(instant + timedelta(weeks=n)) for n in range(-1, WEEKS_AHEAD + 1)}
     async with db.transaction() as conn:
+        instant = now or await jobs.now(conn)
+        weeks = {partitions.week_of(instant + timedelta(weeks=n)) for n in range(-1, WEEKS_AHEAD + 1)}
         made = await partitions.ensure(conn, weeks)
     return [week.isoformat() for week in sorted(made)]
 
@@ -31,23 +36,45 @@ async def make_partitions(db: Database, *, now: datetime | None = None) -> list[
 async def drop_partitions(db: Database, *, retention_days: int, now: datetime | None = None) -> list[str]:
     """Drop the partitions that every job's retention has left behind, oldest first; returns their names.
 
-    Each in a transaction that adds its rows to the statistics: counted and gone, or neither. The first week that has
-    unfinished rows ends the round.
+    Each in a transaction that adds its rows to the statistics: counted and gone, or neither. A week that has unfinished
+    rows stays, and the log says which: it waits for a worker that knows their job type, or for somebody to cancel them.
     """
     async with db.statements() as conn:
         days, clock = await partitions.longest_retention(conn, days=retention_days)
         weeks = await partitions.ended_before(conn, (now or clock) - timedelta(days=days))
     dropped: list[str] = []
+    keep = pruning.keep_week
     for week in weeks:
-        async with db.transaction() as conn:
-            await pruning.lock(conn)
-            if week not in await partitions.present(conn):
-                continue  # another replica was faster
-            names = await partitions.drop(conn, week, keep=pruning.keep_partition)
+        try:
+            async with db.transaction() as conn:
+                await pruning.lock(conn)
+                if week not in await partitions.present(conn):
+                    continue  # another replica was faster
+                names = await partitions.drop(conn, week, keep=keep)
+                held_by = () if names else await pruning.unfinished_jobs(conn, week)
+        except _StaysToo:
+            continue
         if not names:
-            break
+            _log.warning("the week of %s stays: executions of jobs %s have not ended", week, _listed(held_by))
+            keep = _keep_and_bridge
         dropped += names
     return dropped
+
+
+class _StaysToo(Exception):
+    """A week without which the ledger of some job would end before it."""
+
+
+async def _keep_and_bridge(conn: Conn, start: datetime, end: datetime) -> None:
+    """What is kept of a week that goes while an older one stays: its statistics, and a way across it in the ledger."""
+    if not await pruning.bridge(conn, start, end):
+        raise _StaysToo
+    await pruning.keep_week(conn, start, end)
+
+
+def _listed(job_ids: Sequence[int]) -> str:
+    shown = ", ".join(map(str, job_ids[:_JOBS_NAMED]))
+    return f"{shown} and others" if len(job_ids) > _JOBS_NAMED else shown
 
 
 async def prune(db: Database, *, batch: int = 1000, seconds: float = 300.0, now: datetime | None = None) -> int:
@@ -87,7 +114,8 @@ async def upkeep(db: Database, *, retention_days: int) -> None:
         if not await ticks.try_lock(conn, ticks.UPKEEP_LOCK):
             return
         await presence.prune(conn)
-        await keys.prune_sessions(conn)
+        await sessions.prune(conn, idle=SESSION_IDLE)
+        await sessions.prune_sign_ins(conn)
     await forget_trigger_keys(db)
     made = await make_partitions(db)
     dropped = await drop_partitions(db, retention_days=retention_days)

@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 
 from cronsvc.domain.job import Job
 from cronsvc.domain.maintenance import LONGEST_OPENING, Opening, governing, keeping
-from cronsvc.domain.schedule import Schedule, ScheduleError, jitter, resolve_hash, validate
+from cronsvc.domain.schedule import Schedule, ScheduleError, jitter, resolve_hash
+from cronsvc.domain.schedule_validation import validate
 from cronsvc.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound, PreconditionFailed
 from cronsvc.services.access import Caller
 from cronsvc.services.job_validation import check_filter

@@ -19,25 +19,30 @@ ACTOR = "cronsvc:overlap"
 REPLACE_WAITING = """
 UPDATE job_executions
    SET status = 'CANCELLED', status_reason = 'replaced', end_time = clock_timestamp(), dispatch_at = NULL, held = NULL
- WHERE job_id = ANY (%(job_ids)s::bigint[]) AND status = 'QUEUED' AND (status = 'QUEUED' OR status = 'RUNNING')
+ WHERE job_id = ANY (%(job_ids)s::bigint[]) AND (status = 'QUEUED' OR (status = 'RUNNING' AND held = 'children'))
+   AND (status = 'QUEUED' OR status = 'RUNNING')
 """
 
 
 async def replace_waiting(conn: Conn, job_ids: Sequence[int]) -> int:
-    """Cancel what these jobs have waiting; returns how many."""
+    """Cancel what these jobs have waiting, for a worker or for their children; returns how many."""
     return (await conn.execute(REPLACE_WAITING, {"job_ids": sorted(job_ids)})).rowcount
 
 
 ASK_TO_STOP = """
 UPDATE job_executions
-   SET cancel_requested_at = clock_timestamp(), cancel_requested_by = %(by)s, cancel_reason = 'replaced'
+   SET cancel_requested_at = clock_timestamp(), cancel_requested_by = %(by)s, cancel_reason = 'replaced',
+       callback_due = CASE WHEN callback_due IS NOT NULL THEN clock_timestamp() END
  WHERE job_id = ANY (%(job_ids)s::bigint[]) AND status = 'RUNNING' AND (status = 'QUEUED' OR status = 'RUNNING')
    AND cancel_requested_at IS NULL
 """
 
 
 async def ask_to_stop(conn: Conn, job_ids: Sequence[int]) -> int:
-    """Ask the workers that run these jobs to stop; returns how many executions were asked now."""
+    """Ask the workers that run these jobs to stop; returns how many executions were asked now.
+
+    What waits for its target's call has no worker to ask: it is due at once, and a scheduler ends it.
+    """
     return (await conn.execute(ASK_TO_STOP, {"job_ids": sorted(job_ids), "by": ACTOR})).rowcount
 
 
@@ -45,7 +50,9 @@ TERMINATE = """
 WITH ended AS (
     UPDATE job_executions SET status = 'CANCELLED', status_reason = 'replaced', end_time = clock_timestamp(),
            cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),
-           cancel_requested_by = coalesce(cancel_requested_by, %(by)s), cancel_reason = 'replaced'
+           cancel_requested_by = coalesce(cancel_requested_by, %(by)s), cancel_reason = 'replaced',
+           worker_id = coalesce(worker_id, callback_worker), callback_since = NULL, callback_due = NULL,
+           callback_until = NULL, callback_heartbeat = NULL, callback_worker = NULL
      WHERE job_id = ANY (%(job_ids)s::bigint[]) AND status = 'RUNNING' AND (status = 'QUEUED' OR status = 'RUNNING')
     RETURNING *
 )
@@ -139,12 +146,13 @@ SELECT e.job_id, e.scheduled_time, e.claim_no, e.priority, e.queue, cronsvc_scop
   LEFT JOIN queues q ON q.name = e.queue
  WHERE e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'QUEUED' AND e.ready_at <= clock_timestamp()
    AND (j.max_concurrency IS NOT NULL OR q.concurrency IS NOT NULL OR q.rate_per_minute IS NOT NULL)
+   AND (q.paused_at IS NULL OR NOT cronsvc_queue_paused(e.queue))
  ORDER BY e.priority, e.scheduled_time, e.job_id
 """
 
 
 async def candidates(conn: Conn, tickets: Sequence[Ticket]) -> list[Candidate]:
-    """Those of these tickets that a limit concerns and that still wait, most urgent first."""
+    """Those of these tickets that a limit concerns, that still wait and that no pause holds, most urgent first."""
     times = [ticket.scheduled_time for ticket in tickets]
     async with conn.cursor(row_factory=class_row(Candidate)) as cursor:
         await cursor.execute(
@@ -174,11 +182,11 @@ async def lock_scopes(conn: Conn, scopes: Sequence[str]) -> None:
 COUNT_RUNNING = """
 SELECT cronsvc_scope(j), count(*)::int
   FROM job_executions e JOIN jobs j ON j.id = e.job_id
- WHERE e.status = 'RUNNING' AND cronsvc_scope(j) = ANY (%(scopes)s::text[])
+ WHERE e.status = 'RUNNING' AND e.held IS NULL AND cronsvc_scope(j) = ANY (%(scopes)s::text[])
  GROUP BY 1
  UNION ALL
 SELECT 'queue:' || e.queue, count(*)::int FROM job_executions e
- WHERE e.status = 'RUNNING' AND 'queue:' || e.queue = ANY (%(scopes)s::text[])
+ WHERE e.status = 'RUNNING' AND e.held IS NULL AND 'queue:' || e.queue = ANY (%(scopes)s::text[])
  GROUP BY 1
 """
 
@@ -259,7 +267,7 @@ WITH waiting AS (
      WHERE e.held = 'limit' AND e.status = 'QUEUED'
 ), running AS (
     SELECT cronsvc_scope(j) AS scope, e.queue, count(*) AS places FROM job_executions e JOIN jobs j ON j.id = e.job_id
-     WHERE e.status = 'RUNNING' GROUP BY 1, 2
+     WHERE e.status = 'RUNNING' AND e.held IS NULL GROUP BY 1, 2
 ), free AS (
     SELECT w.job_id, w.scheduled_time FROM waiting w
      WHERE (w.scope IS NULL

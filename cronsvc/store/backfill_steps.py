@@ -133,7 +133,8 @@ UPDATE job_executions AS e
        skipped_until = NULL, skipped_count = NULL, params = %(params)s::jsonb, requested_by = %(requested_by)s::text,
        progress = NULL, result = NULL, error = NULL, log_details = NULL, backfill_id = %(backfill_id)s::bigint,
        cancel_requested_at = NULL, cancel_requested_by = NULL, cancel_reason = NULL, cancel_note = NULL,
-       resolved_at = NULL, resolved_by = NULL, resolve_note = NULL
+       resolved_at = NULL, resolved_by = NULL, resolve_note = NULL, callback_since = NULL, callback_due = NULL,
+       callback_until = NULL, callback_heartbeat = NULL, callback_worker = NULL, children_tolerated = NULL
   FROM unnest(%(instants)s::timestamptz[], %(statuses)s::text[], %(untils)s::timestamptz[])
     AS t(scheduled_time, status, skipped_until)
  WHERE e.job_id = %(job_id)s::bigint AND e.scheduled_time = t.scheduled_time

@@ -60,6 +60,15 @@ async def find(conn: Conn, calendar_id: int) -> Calendar | None:
     return found[0] if found else None
 
 
+FIND_NAMED = SELECT + " WHERE c.namespace = %(namespace)s::text AND c.name = %(name)s::text AND c.deleted_at IS NULL"
+
+
+async def find_named(conn: Conn, *, namespace: str, name: str) -> Calendar | None:
+    """The live calendar of this name."""
+    found = await _read(conn, FIND_NAMED, {"namespace": namespace, "name": name})
+    return found[0] if found else None
+
+
 LOCK = "SELECT id FROM calendars WHERE id = %(calendar_id)s::bigint AND deleted_at IS NULL FOR NO KEY UPDATE"
 
 

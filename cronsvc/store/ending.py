@@ -54,9 +54,11 @@ async def lock(conn: Conn, execution_ids: Sequence[int]) -> dict[int, Execution]
 CANCEL = sql.SQL("""
 WITH e AS (
     UPDATE job_executions AS e
-       SET status = CASE e.status WHEN 'QUEUED' THEN 'CANCELLED' ELSE e.status END,
-           status_reason = CASE e.status WHEN 'QUEUED' THEN %(reason)s::text ELSE e.status_reason END,
-           end_time = CASE e.status WHEN 'QUEUED' THEN clock_timestamp() ELSE e.end_time END,
+       SET status = CASE WHEN e.status = 'QUEUED' OR e.held = 'children' THEN 'CANCELLED' ELSE e.status END,
+           status_reason = CASE WHEN e.status = 'QUEUED' OR e.held = 'children' THEN %(reason)s::text
+                                ELSE e.status_reason END,
+           end_time = CASE WHEN e.status = 'QUEUED' OR e.held = 'children' THEN clock_timestamp()
+                           ELSE e.end_time END,
            dispatch_at = NULL, held = NULL,
            cancel_requested_at = clock_timestamp(), cancel_requested_by = %(by)s::text,
            cancel_reason = %(reason)s::text, cancel_note = %(note)s::text
@@ -91,9 +93,10 @@ WITH e AS (
            max_attempts = e.attempt + j.max_attempts, ready_at = clock_timestamp(),
            dispatch_at = clock_timestamp() + %(redispatch)s::interval, dispatches = 1, held = NULL, end_time = NULL,
            deadline_at = clock_timestamp() + make_interval(secs => j.deadline_seconds),
-           progress = NULL, result = NULL, error = NULL, log_details = NULL,
+           progress = NULL, result = NULL, error = NULL, log_details = NULL, callback_since = NULL,
+           callback_due = NULL, callback_until = NULL, callback_heartbeat = NULL, callback_worker = NULL,
            cancel_requested_at = NULL, cancel_requested_by = NULL, cancel_reason = NULL, cancel_note = NULL,
-           resolved_at = NULL, resolved_by = NULL, resolve_note = NULL
+           resolved_at = NULL, resolved_by = NULL, resolve_note = NULL, children_tolerated = NULL
       FROM jobs AS j
      WHERE j.id = e.job_id AND j.deleted_at IS NULL
        AND e.id = ANY (%(ids)s::bigint[]) AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s

@@ -5,6 +5,7 @@ key for one job.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -104,7 +105,8 @@ WITH waiting AS (
        FOR UPDATE
 )
 UPDATE job_executions AS e
-   SET status = 'CANCELLED', status_reason = %(reason)s::text, dispatch_at = NULL, end_time = clock_timestamp()
+   SET status = 'CANCELLED', status_reason = %(reason)s::text, dispatch_at = NULL, held = NULL,
+       end_time = clock_timestamp()
   FROM waiting AS w
  WHERE e.job_id = w.job_id AND e.scheduled_time = w.scheduled_time AND e.status = 'QUEUED'
 """
@@ -113,6 +115,26 @@ UPDATE job_executions AS e
 async def cancel_waiting(conn: Conn, job_id: int, *, reason: Reason) -> int:
     """Cancel everything of a job that is QUEUED, in the key order that claims use too; returns how many."""
     return (await conn.execute(CANCEL_WAITING, {"job_id": job_id, "reason": reason.value})).rowcount
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a list of executions is narrowed to; None does not narrow."""
+
+    status: Status | None = None
+    trigger: Trigger | None = None
+    backfill_id: int | None = None
+    recovery_id: int | None = None
+
+    @property
+    def filters(self) -> dict[str, object]:
+        """By the names in _FILTERS."""
+        return {
+            "status": self.status and self.status.value,
+            "trigger": self.trigger and self.trigger.value,
+            "backfill_id": self.backfill_id,
+            "recovery_id": self.recovery_id,
+        }
 
 
 PAGE = sql.SQL("""
@@ -125,19 +147,13 @@ async def page(
     conn: Conn,
     *,
     namespaces: Sequence[str] | None,
-    status: Status | None,
-    trigger: Trigger | None,
+    wanted: Wanted,
     before_id: int | None,
     limit: int,
 ) -> list[Execution]:
-    """Executions of every job, newest first, below `before_id`; a filter that is None does not filter."""
-    parameters = {
-        "namespaces": None if namespaces is None else list(namespaces),
-        "status": status and status.value,
-        "trigger": trigger and trigger.value,
-        "before_id": before_id,
-    }
-    return await _many(conn, PAGE, parameters, limit)
+    """Executions of every job, newest first, below `before_id`."""
+    place = {"namespaces": None if namespaces is None else list(namespaces), "before_id": before_id}
+    return await _many(conn, PAGE, wanted.filters | place, limit)
 
 
 LATEST = sql.SQL("""
@@ -169,14 +185,12 @@ async def page_of_job(
     conn: Conn,
     job_id: int,
     *,
-    status: Status | None,
-    trigger: Trigger | None,
+    wanted: Wanted,
     before: datetime | None,
     limit: int,
 ) -> list[Execution]:
     """Executions of one job, live or deleted, latest first, earlier than `before`."""
-    parameters = {"status": status and status.value, "trigger": trigger and trigger.value, "before": before}
-    return await _many(conn, PAGE_OF_JOB, parameters, limit, job_id=job_id)
+    return await _many(conn, PAGE_OF_JOB, wanted.filters | {"before": before}, limit, job_id=job_id)
 
 
 FIND = sql.SQL("""
@@ -209,6 +223,10 @@ _FILTERS: Mapping[str, sql.SQL] = {
     "namespaces": sql.SQL("j.namespace = ANY (%(namespaces)s::text[])"),
     "status": sql.SQL("e.status = %(status)s::text"),
     "trigger": sql.SQL("e.trigger = %(trigger)s::text"),
+    "backfill_id": sql.SQL("e.backfill_id = %(backfill_id)s::bigint"),
+    "recovery_id": sql.SQL(
+        "e.backfill_id = ANY (ARRAY(SELECT b.id FROM backfills AS b WHERE b.recovery_id = %(recovery_id)s::bigint))"
+    ),
     "before_id": sql.SQL("e.id < %(before_id)s::bigint"),
     "before": sql.SQL("e.scheduled_time < %(before)s::timestamptz"),
 }

@@ -121,7 +121,7 @@ WITH waiting AS (
      ORDER BY e.job_id, e.scheduled_time FOR UPDATE OF e SKIP LOCKED
 )
 UPDATE job_executions AS e
-   SET status = 'FAILED', status_reason = 'timeout', dispatch_at = NULL, end_time = clock_timestamp(),
+   SET status = 'FAILED', status_reason = 'timeout', dispatch_at = NULL, held = NULL, end_time = clock_timestamp(),
        error = jsonb_build_object('type', 'deadline', 'message', CASE
                WHEN e.error IS NULL THEN 'no attempt began before the deadline'
                ELSE 'the deadline leaves no time for another attempt; '

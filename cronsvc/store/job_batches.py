@@ -11,7 +11,7 @@ from cronsvc.store.pool import Conn
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which live jobs: those that match everything that is given; any of the tags, any of the ids."""
+    """Which live jobs: those that match everything that is given; all of the tags, any of the ids."""
 
     namespaces: tuple[str, ...] | None = None
     tags: tuple[str, ...] | None = None
@@ -29,7 +29,7 @@ SELECT j.id, j.paused_at IS NOT NULL AS is_paused
 
 _FILTERS = {
     "namespaces": sql.SQL("j.namespace = ANY (%(namespaces)s::text[])"),
-    "tags": sql.SQL("j.tags && %(tags)s::text[]"),
+    "tags": sql.SQL("j.tags @> %(tags)s::text[]"),
     "queue": sql.SQL("j.queue = %(queue)s::text"),
     "name_prefix": sql.SQL("starts_with(j.name::text, %(name_prefix)s::text)"),
     "job_ids": sql.SQL("j.id = ANY (%(job_ids)s::bigint[])"),

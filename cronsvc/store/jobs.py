@@ -83,13 +83,14 @@ INSERT INTO jobs AS j (
        namespace, name, description, tags, cron_expression, every_seconds, run_at, timezone, anchor, start_at, end_at,
        max_runs, jitter_seconds, misfire_policy, misfire_grace_seconds, misfire_cap, overlap_policy, queue, priority,
        max_concurrency, concurrency_key, max_attempts, backoff, retry_on, timeout_seconds, deadline_seconds,
-       pause_after_failures, calendar, calendar_rule, retention, task_payload, is_active, next_fire_time,
+       pause_after_failures, depends_on, calendar, calendar_rule, retention, task_payload, is_active, next_fire_time,
        armed_revision, tzdata_version)
 VALUES (%(namespace)s, %(name)s, %(description)s, %(tags)s::text[], %(cron_expression)s, %(every_seconds)s, %(run_at)s,
         %(timezone)s, %(anchor)s, %(start_at)s, %(end_at)s, %(max_runs)s, %(jitter_seconds)s, %(misfire_policy)s,
         %(misfire_grace_seconds)s, %(misfire_cap)s, %(overlap_policy)s, %(queue)s, %(priority)s,
         %(max_concurrency)s, %(concurrency_key)s, %(max_attempts)s,
         %(backoff)s, %(retry_on)s::text[], %(timeout_seconds)s, %(deadline_seconds)s, %(pause_after_failures)s,
+        %(depends_on)s,
         %(calendar)s, %(calendar_rule)s, %(retention)s, %(task_payload)s, %(is_active)s, %(next_fire_time)s, 1,
         %(tzdata_version)s)
     ON CONFLICT (namespace, name) WHERE deleted_at IS NULL DO NOTHING
@@ -174,7 +175,7 @@ UPDATE jobs AS j
        max_concurrency = %(max_concurrency)s, concurrency_key = %(concurrency_key)s,
        max_attempts = %(max_attempts)s, backoff = %(backoff)s, retry_on = %(retry_on)s::text[],
        timeout_seconds = %(timeout_seconds)s, deadline_seconds = %(deadline_seconds)s,
-       pause_after_failures = %(pause_after_failures)s,
+       pause_after_failures = %(pause_after_failures)s, depends_on = %(depends_on)s,
        calendar = %(calendar)s, calendar_rule = %(calendar_rule)s,
        retention = %(retention)s, task_payload = %(task_payload)s, is_active = %(is_active)s,
        next_fire_time = CASE WHEN %(rearm)s::boolean THEN %(next_fire_time)s::timestamptz ELSE j.next_fire_time END,

@@ -1,12 +1,13 @@
-"""Statements on API keys and on the page's sessions. Only hashes are stored; the secrets exist with their holders."""
+"""Statements on API keys. Only hashes are stored; the secrets exist with their holders."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncCursor, sql
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from cronsvc.store.pool import Conn
 
@@ -24,6 +25,7 @@ class ApiKey:
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
+    roles: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +41,18 @@ class StoredKey:
     revoked: bool
     seconds_left: float | None
     use_is_old: bool
+    roles: Mapping[str, str] | None = None
 
 
 KEY_COLUMNS = sql.SQL("""
-    k.key_id, k.name, k.role, k.namespaces, k.created_by, k.created_at, k.expires_at, k.last_used_at, k.revoked_at
+    k.key_id, k.name, k.role, k.namespaces, k.created_by, k.created_at, k.expires_at, k.last_used_at, k.revoked_at,
+    k.roles
 """)
 
 INSERT = sql.SQL("""
-INSERT INTO api_keys AS k (key_id, name, secret_hash, role, namespaces, created_by, expires_at)
-VALUES (%(key_id)s, %(name)s, %(secret_hash)s, %(role)s, %(namespaces)s::text[], %(created_by)s, %(expires_at)s)
+INSERT INTO api_keys AS k (key_id, name, secret_hash, role, namespaces, roles, created_by, expires_at)
+VALUES (%(key_id)s, %(name)s, %(secret_hash)s, %(role)s, %(namespaces)s::text[], %(roles)s::jsonb, %(created_by)s,
+        %(expires_at)s)
     ON CONFLICT (name) WHERE revoked_at IS NULL DO NOTHING
 RETURNING {columns}
 """).format(columns=KEY_COLUMNS)
@@ -61,6 +66,7 @@ async def insert(
     secret_hash: bytes,
     role: str,
     namespaces: Sequence[str] | None,
+    roles: Mapping[str, str] | None,
     created_by: str,
     expires_at: datetime | None,
 ) -> ApiKey | None:
@@ -74,6 +80,7 @@ async def insert(
                 "secret_hash": secret_hash,
                 "role": role,
                 "namespaces": None if namespaces is None else list(namespaces),
+                "roles": None if roles is None else Jsonb(dict(roles)),
                 "created_by": created_by,
                 "expires_at": expires_at,
             },
@@ -94,7 +101,8 @@ async def all_keys(conn: Conn) -> list[ApiKey]:
 STORED_COLUMNS = sql.SQL("""
     k.id, k.key_id, k.name, k.role, k.namespaces, k.secret_hash, k.revoked_at IS NOT NULL AS revoked,
     extract(epoch FROM k.expires_at - clock_timestamp())::float8 AS seconds_left,
-    k.last_used_at IS NULL OR k.last_used_at < clock_timestamp() - interval '1 minute' AS use_is_old
+    k.last_used_at IS NULL OR k.last_used_at < clock_timestamp() - interval '1 minute' AS use_is_old,
+    k.roles
 """)
 
 STORED = sql.SQL("SELECT {columns} FROM api_keys AS k WHERE k.key_id = %(key_id)s::text").format(columns=STORED_COLUMNS)
@@ -106,14 +114,18 @@ async def stored(conn: Conn, key_id: str) -> StoredKey | None:
         return await _stored(await found.execute(STORED, {"key_id": key_id}))
 
 
+# Of two requests at once the second goes on without waiting for the first one's note.
 TOUCH = """
 UPDATE api_keys SET last_used_at = clock_timestamp()
- WHERE id = %(id)s::bigint AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute')
+ WHERE id = (SELECT k.id FROM api_keys AS k
+              WHERE k.id = %(id)s::bigint
+                AND (k.last_used_at IS NULL OR k.last_used_at < clock_timestamp() - interval '1 minute')
+                FOR NO KEY UPDATE SKIP LOCKED)
 """
 
 
 async def touch(conn: Conn, row_id: int) -> None:
-    """Note that a key was used; at most one write a minute."""
+    """Note that a key was used; at most one write a minute, and no waiting for a lock."""
     await conn.execute(TOUCH, {"id": row_id})
 
 
@@ -130,54 +142,6 @@ async def revoke(conn: Conn, key_id: str, *, namespaces: Sequence[str] | None) -
     async with conn.cursor(row_factory=dict_row) as found:
         await found.execute(REVOKE, {"key_id": key_id, "namespaces": None if namespaces is None else list(namespaces)})
         return await _key(found)
-
-
-OPEN_SESSION = """
-INSERT INTO sessions (token_hash, api_key_id, expires_at)
-SELECT %(token_hash)s::bytea, k.id, least(clock_timestamp() + %(lifetime)s::interval, k.expires_at)
-  FROM api_keys AS k WHERE k.id = %(id)s::bigint
-RETURNING expires_at
-"""
-
-
-async def open_session(conn: Conn, *, token_hash: bytes, row_id: int, lifetime: timedelta) -> datetime:
-    """Store a session of this key, which ends after `lifetime` or with the key; returns when."""
-    parameters = {"token_hash": token_hash, "id": row_id, "lifetime": lifetime}
-    row = await (await conn.execute(OPEN_SESSION, parameters)).fetchone()
-    assert row is not None
-    expires_at: datetime = row[0]
-    return expires_at
-
-
-SESSION = sql.SQL("""
-SELECT {columns} FROM sessions AS s JOIN api_keys AS k ON k.id = s.api_key_id
- WHERE s.token_hash = %(token_hash)s::bytea AND s.expires_at > clock_timestamp()
-""").format(columns=STORED_COLUMNS)
-
-
-async def session_key(conn: Conn, token_hash: bytes) -> StoredKey | None:
-    """The key behind an unexpired session, whatever the state of the key."""
-    async with conn.cursor(row_factory=dict_row) as found:
-        return await _stored(await found.execute(SESSION, {"token_hash": token_hash}))
-
-
-CLOSE_SESSION = "DELETE FROM sessions WHERE token_hash = %(token_hash)s::bytea"
-
-
-async def close_session(conn: Conn, token_hash: bytes) -> None:
-    """Forget a session; nothing happens if there is none."""
-    await conn.execute(CLOSE_SESSION, {"token_hash": token_hash})
-
-
-PRUNE_SESSIONS = """
-DELETE FROM sessions AS s USING api_keys AS k
- WHERE k.id = s.api_key_id AND (s.expires_at < clock_timestamp() OR k.revoked_at IS NOT NULL)
-"""
-
-
-async def prune_sessions(conn: Conn) -> int:
-    """Forget sessions that have ended; returns how many."""
-    return (await conn.execute(PRUNE_SESSIONS)).rowcount
 
 
 async def _key(found: AsyncCursor[dict[str, Any]]) -> ApiKey | None:

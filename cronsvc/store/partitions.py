@@ -1,7 +1,8 @@
 """Weekly partitions of executions and attempts: made ahead of the cursor, dropped behind the retention.
 
 A partition is built as a table of its own and then attached, because ATTACH lets readers and writers of the parent go
-on while CREATE … PARTITION OF does not. Names carry the Monday they start with: `job_executions_20261116`.
+on while CREATE … PARTITION OF does not. Functions of the schema do it, with the rights of the tables' owner, so that
+the role of a scheduler need own nothing. Names carry the Monday they start with: `job_executions_20261116`.
 """
 
 import re
@@ -15,9 +16,6 @@ from cronsvc.store.pool import Conn
 
 WEEK = timedelta(days=7)
 PARENTS = ("job_executions", "job_attempts")
-
-# A queue's partitions are updated twice a row: vacuum them long before the default of a fifth.
-STORAGE = sql.SQL("autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.1")
 
 
 def week_of(instant: datetime) -> date:
@@ -63,30 +61,11 @@ async def ensure(conn: Conn, weeks: Iterable[date]) -> set[date]:
     return missing
 
 
+MAKE = "SELECT cronsvc_make_partition(%(parent)s::text, %(week)s::date)"
+
+
 async def _make(conn: Conn, parent: str, week: date) -> None:
-    names = {
-        "partition": sql.Identifier(f"{parent}_{week:%Y%m%d}"),
-        "parent": sql.Identifier(parent),
-        "storage": STORAGE,
-        "start": sql.Literal(_start(week)),
-        "end": sql.Literal(_start(week) + WEEK),
-    }
-    exists = await (
-        await conn.execute(
-            "SELECT relispartition FROM pg_class WHERE oid = to_regclass(%s)", (f"{parent}_{week:%Y%m%d}",)
-        )
-    ).fetchone()
-    if exists is not None and exists[0]:
-        return
-    if exists is None:
-        await conn.execute(
-            sql.SQL("CREATE TABLE {partition} (LIKE {parent} INCLUDING ALL) WITH ({storage})").format(**names)
-        )
-    await conn.execute(
-        sql.SQL("ALTER TABLE {parent} ATTACH PARTITION {partition} FOR VALUES FROM ({start}) TO ({end})").format(
-            **names
-        )
-    )
+    await conn.execute(MAKE, {"parent": parent, "week": week})
 
 
 # The default number of days is the operator's to decide; the index jobs_history_bounded has the other ones.
@@ -111,23 +90,21 @@ async def ended_before(conn: Conn, before: datetime) -> list[date]:
     return [week for week in sorted(await present(conn)) if _start(week) + WEEK <= before]
 
 
-UNFINISHED = sql.SQL("SELECT EXISTS (SELECT FROM {partition} WHERE status IN ('QUEUED', 'RUNNING'))")
+HOLD = "SELECT cronsvc_hold_partition(%(week)s::date)"
+
+DROP = "SELECT cronsvc_drop_partition(%(week)s::date)"
 
 
-async def drop(conn: Conn, week: date, *, keep: Callable[[Conn, str], Awaitable[None]]) -> list[str]:
+async def drop(conn: Conn, week: date, *, keep: Callable[[Conn, datetime, datetime], Awaitable[None]]) -> list[str]:
     """Drop a week's partitions once `keep` has taken what is to be kept of the executions; returns the names.
 
     A week with unfinished rows stays: forgetting a row that may still run would break the promise of a terminal state.
     Nobody can write to the week between that look and the drop; reading goes on until the drop itself.
     """
-    names = [f"{parent}_{week:%Y%m%d}" for parent in PARENTS]
-    partition = sql.Identifier(names[0])
     await conn.execute("SET LOCAL statement_timeout = '5min'")  # a week may have millions of rows
-    await conn.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(partition))
-    unfinished = await (await conn.execute(UNFINISHED.format(partition=partition))).fetchone()
-    if unfinished is not None and unfinished[0]:
+    finished = await (await conn.execute(HOLD, {"week": week})).fetchone()
+    if finished is None or not finished[0]:
         return []
-    await keep(conn, names[0])
-    for name in names:
-        await conn.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
-    return names
+    await keep(conn, _start(week), _start(week) + WEEK)
+    await conn.execute(DROP, {"week": week})
+    return [f"{parent}_{week:%Y%m%d}" for parent in PARENTS]

@@ -3,6 +3,7 @@
 `idle_in_transaction_session_timeout` is what frees the locks of a frozen process, `client_connection_check_interval`
 those of a killed one whose backend is busy; TCP keepalive does neither. Through a pooler in transaction mode start-up
 options cannot be sent: `pooler=True` leaves them to `ALTER ROLE … SET` and turns prepared statements off.
+A caller's namespaces (`reach`) go with each transaction where row-level security binds our role.
 Every way of not reaching the server leaves here as `errors.Unavailable`.
 """
 
@@ -15,7 +16,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from cronsvc.errors import Unavailable, Unstorable
+from cronsvc.errors import Conflict, Unavailable, Unstorable
+from cronsvc.store import reach
 
 Conn = AsyncConnection[TupleRow]
 
@@ -61,11 +63,24 @@ def connection_settings(*, application_name: str, pooler: bool) -> dict[str, Any
     return settings
 
 
+# A setting that is not said is left as it is.
+SAY = """
+SELECT set_config('cronsvc.' || t.name, t.value, true)
+  FROM (VALUES ('actor', %(actor)s::text), ('source', %(source)s::text), ('namespaces', %(namespaces)s::text))
+    AS t(name, value)
+ WHERE t.value IS NOT NULL
+"""
+NOTHING_SAID: Mapping[str, str | None] = {"actor": None, "source": None, "namespaces": None}
+
+WALLED = "SELECT row_security_active(to_regclass('public.jobs'))"
+
+
 class Database:
     """A pool of connections. Services begin transactions here; nobody else does."""
 
     def __init__(self, pool: "AsyncConnectionPool[Conn]") -> None:
         self._pool = pool
+        self._walled: bool | None = None  # whether row-level security binds our role; None: nobody has asked yet
 
     @classmethod
     async def open(
@@ -93,25 +108,52 @@ class Database:
 
     @asynccontextmanager
     async def statements(self) -> AsyncIterator[Conn]:
-        """A connection on which each statement is a transaction of its own: one round trip instead of three."""
+        """A connection on which each statement is a transaction of its own: one round trip instead of three.
+
+        Where policies bind our role, statements of a caller are one transaction, which says what the caller reaches.
+        """
+        async with self._connection() as conn:
+            said = await self._reach(conn)
+            if said is None:
+                yield conn
+                return
+            async with conn.transaction():
+                await conn.execute(SAY, said)
+                yield conn
+
+    @asynccontextmanager
+    async def transaction(self, *, actor: str | None = None, source: str | None = None) -> AsyncIterator[Conn]:
+        """One transaction. `actor` and `source` are what the audit triggers will write for its changes."""
+        async with self._connection() as conn:
+            said = dict(await self._reach(conn) or {})
+            if actor is not None:
+                said |= {"actor": actor, "source": source or ""}
+            async with conn.transaction():
+                if said:
+                    await conn.execute(SAY, {**NOTHING_SAID, **said})
+                yield conn
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Conn]:
         try:
             async with self._pool.connection() as conn:
                 yield conn
+        except psycopg.errors.IntegrityConstraintViolation as error:  # what a trigger refuses, in its words
+            raise Conflict(first_line(error)) from error
         except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, UnicodeEncodeError) as error:
             raise Unstorable(f"Postgres: {first_line(error)}") from error
         except _AWAY as error:
             raise Unavailable(f"Postgres: {first_line(error)}") from error
 
-    @asynccontextmanager
-    async def transaction(self, *, actor: str | None = None, source: str | None = None) -> AsyncIterator[Conn]:
-        """One transaction. `actor` and `source` are what the audit triggers will write for its changes."""
-        async with self.statements() as conn, conn.transaction():
-            if actor is not None:
-                await conn.execute(
-                    "SELECT set_config('cronsvc.actor', %s, true), set_config('cronsvc.source', %s, true)",
-                    (actor, source or ""),
-                )
-            yield conn
+    async def _reach(self, conn: Conn) -> dict[str, str | None] | None:
+        """What the next transaction has to say for the policies; None where none binds us, or nobody asks."""
+        namespaces = reach.present()
+        if namespaces is None or self._walled is False:
+            return None
+        if self._walled is None:
+            row = await (await conn.execute(WALLED)).fetchone()
+            self._walled = None if row is None else row[0]
+        return {**NOTHING_SAID, "namespaces": namespaces} if self._walled else None
 
 
 def first_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ miss them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 
 from psycopg import sql
 
@@ -31,11 +31,13 @@ BOUNDED = sql.SQL(
     " OR (j.retention ->> 'days') IS DISTINCT FROM {days})"
 ).format(days=sql.Literal(str(DEFAULT_DAYS)))
 
-# `x` is the execution, `b` has the job's last_fire_time.
+# `x` is the execution, `b` has the job's last_fire_time. The children of an unfinished parent tell it what is done.
 MAY_GO = sql.SQL(
     "x.status IN ('SUCCESS', 'FAILED', 'SKIPPED', 'CANCELLED')"
     " AND (coalesce(x.skipped_until, x.scheduled_time) < b.last_fire_time"
     " OR (x.trigger <> 'schedule' AND x.scheduled_time IS DISTINCT FROM b.last_fire_time))"
+    " AND (x.parent_id IS NULL OR NOT EXISTS (SELECT FROM job_executions AS p"
+    " WHERE p.job_id = x.parent_job_id AND p.scheduled_time = x.parent_time AND p.status IN ('QUEUED', 'RUNNING')))"
 )
 
 
@@ -216,6 +218,63 @@ async def _chain(conn: Conn, gone: Mapping[Key, datetime | None]) -> None:
         await conn.execute(CHAIN, {"job_ids": job_ids, "ends": ends, "previous": previous_times})
 
 
-async def keep_partition(conn: Conn, name: str) -> None:
-    """Add every row of a partition of executions to the statistics, in the transaction that drops it."""
-    await conn.execute(KEEP.format(tally=TALLY.format(executions=sql.Identifier(name))))
+KEEP_WEEK = KEEP.format(
+    tally=TALLY.format(
+        executions=sql.SQL(
+            "(SELECT * FROM job_executions AS e"
+            " WHERE e.scheduled_time >= %(start)s::timestamptz AND e.scheduled_time < %(end)s::timestamptz)"
+        )
+    )
+)
+
+
+async def keep_week(conn: Conn, start: datetime, end: datetime) -> None:
+    """Add every execution from `start` to before `end` to the statistics, in the transaction that drops them."""
+    await conn.execute(KEEP_WEEK, {"start": start, "end": end})
+
+
+UNFINISHED_JOBS = """
+SELECT DISTINCT e.job_id FROM job_executions AS e
+ WHERE (e.status = 'QUEUED' OR e.status = 'RUNNING')
+   AND e.scheduled_time >= %(start)s::timestamptz AND e.scheduled_time < %(end)s::timestamptz
+ ORDER BY e.job_id LIMIT 100
+"""
+
+
+async def unfinished_jobs(conn: Conn, week: date) -> list[int]:
+    """The jobs, a hundred at most, that have something unfinished in the week that begins on this Monday."""
+    start = datetime.combine(week, time(), UTC)
+    rows = await (await conn.execute(UNFINISHED_JOBS, {"start": start, "end": start + timedelta(weeks=1)})).fetchall()
+    return [job_id for (job_id,) in rows]
+
+
+# The whole of an older week stays with what is unfinished in it, so most jobs have rows there: one look-up for each.
+BRIDGE = """
+WITH older AS (
+    SELECT DISTINCT o.job_id FROM job_executions AS o
+     WHERE o.trigger = 'schedule' AND o.scheduled_time < %(start)s::timestamptz
+), across AS (
+    SELECT o.job_id, f.previous_time,
+           (SELECT min(n.scheduled_time) FROM job_executions AS n
+             WHERE n.job_id = o.job_id AND n.trigger = 'schedule' AND n.scheduled_time >= %(end)s::timestamptz)
+               AS next_time
+      FROM older AS o CROSS JOIN LATERAL (
+           SELECT e.previous_time FROM job_executions AS e
+            WHERE e.job_id = o.job_id AND e.trigger = 'schedule' AND e.scheduled_time >= %(start)s::timestamptz
+              AND e.scheduled_time < %(end)s::timestamptz
+            ORDER BY e.scheduled_time LIMIT 1) AS f
+), linked AS (
+    UPDATE job_executions AS n SET previous_time = a.previous_time FROM across AS a
+     WHERE n.job_id = a.job_id AND n.scheduled_time = a.next_time
+)
+SELECT count(*) = 0 FROM across WHERE next_time IS NULL
+"""
+
+
+async def bridge(conn: Conn, start: datetime, end: datetime) -> bool:
+    """Let the ledger lead over what goes between `start` and `end` to older rows that stay; False where it cannot yet,
+    because a job has no later row.
+    """
+    row = await (await conn.execute(BRIDGE, {"start": start, "end": end})).fetchone()
+    assert row is not None
+    return bool(row[0])

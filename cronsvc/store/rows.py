@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from psycopg.types.json import Jsonb
 
 from cronsvc.domain.calendars import CalendarRule
+from cronsvc.domain.dependencies import DependsOn, depends_on_json, read_depends_on
 from cronsvc.domain.execution import Attempt, Execution, Status, Trigger
 from cronsvc.domain.job import (
     Job,
@@ -40,6 +41,7 @@ JOB_COLUMNS = """
     j.deadline_seconds, j.pause_after_failures, j.retention, j.task_payload, j.is_active, j.paused_at,
     j.paused_by, j.pause_note, j.paused_until, j.next_fire_time, j.last_fire_time, j.fire_count, j.revision,
     j.armed_revision, j.tzdata_version, j.quarantine_reason, j.created_at, j.updated_at, j.calendar, j.calendar_rule,
+    j.depends_on,
     CASE WHEN j.calendar IS NOT NULL THEN cronsvc_calendar_days(j.namespace, j.calendar) END AS calendar_days
 """
 """What `job_from_row` needs, for a statement that calls the table `jobs AS j`."""
@@ -49,7 +51,8 @@ EXECUTION_COLUMNS = """
     e.revision, e.queue, e.priority, e.attempt, e.max_attempts, e.worker_id::text AS worker_id,
     e.created_at AS queued_at, e.start_time, e.end_time, e.skipped_until, e.skipped_count, e.params, e.requested_by,
     e.progress, e.result, e.error, e.log_details, e.cancel_requested_at, e.cancel_requested_by, e.cancel_note,
-    e.resolved_at, e.resolved_by, e.resolve_note, e.backfill_id
+    e.resolved_at, e.resolved_by, e.resolve_note, e.backfill_id, e.callback_since, e.callback_due, e.callback_until,
+    e.causes, e.parent_id, e.child_key, e.children, e.held
 """
 """What `execution_from_row` needs, for a statement that joins `job_executions AS e` with `jobs AS j`."""
 
@@ -127,6 +130,7 @@ def definition_to_columns(definition: JobDefinition) -> dict[str, Any]:
         "timeout_seconds": definition.timeout_seconds,
         "deadline_seconds": definition.deadline_seconds,
         "pause_after_failures": definition.pause_after_failures,
+        "depends_on": None if definition.depends_on is None else Jsonb(depends_on_json(definition.depends_on)),
         "retention": Jsonb(
             {"keepCompleted": retention.keep_completed, "keepFailed": retention.keep_failed, "days": retention.days}
         ),
@@ -170,6 +174,14 @@ def execution_from_row(row: Row) -> Execution:
         resolved_by=row["resolved_by"],
         resolve_note=row["resolve_note"],
         backfill_id=row["backfill_id"],
+        callback_since=_instant_or_none(row["callback_since"]),
+        callback_due=_instant_or_none(row["callback_due"]),
+        callback_until=_instant_or_none(row["callback_until"]),
+        causes=row["causes"] if isinstance(row["causes"], list) else None,
+        parent_id=row["parent_id"],
+        child_key=row["child_key"],
+        children=row["children"],
+        held=row["held"],
     )
 
 
@@ -241,6 +253,7 @@ def _definition(columns: Row, faults: list[str] | None) -> JobDefinition:
         timeout_seconds=columns["timeout_seconds"],
         deadline_seconds=columns.get("deadline_seconds"),
         pause_after_failures=columns.get("pause_after_failures"),
+        depends_on=_read(columns, _depends_on, "depends_on", None, faults),
         retention=_read(columns, _retention, "retention", Retention(), faults),
         task_payload=_read(columns, _task_payload, "task_payload", TaskPayload("", {}), faults),
         is_active=columns["is_active"],
@@ -272,6 +285,11 @@ def schedule_from_row(columns: Row) -> Schedule:
         calendar_rule=CalendarRule(columns.get("calendar_rule", CalendarRule.SKIP)),
         closed_days=None if columns.get("calendar_days") is None else closed_days(columns["calendar_days"]),
     )
+
+
+def _depends_on(columns: Row) -> DependsOn | None:
+    value = columns.get("depends_on")
+    return None if value is None else read_depends_on(value)
 
 
 def _backoff(columns: Row) -> Backoff:

@@ -85,7 +85,9 @@ def _claimed(row: Sequence[Any]) -> Claimed:
 
 # A cancel request is carried out where the row would wait again, where its worker stopped or lost it, and nowhere else:
 # `yields`. An attempt that came to an end of its own keeps its result. A backfill has room when one of its executions
-# has ended: the schedulers are told.
+# has ended: the schedulers are told. So they are of an end that dependent jobs, a parent or children wait for, which is
+# noted in the same statement (`announced_claim` keeps the table's trigger from noting it again). One that has asked to
+# wait for its children goes on as RUNNING, no worker's any more.
 FINISH = """
 WITH t AS (
     SELECT *, status IN ('QUEUED', 'CANCELLED') OR outcome IN ('lost', 'released') AS yields
@@ -98,32 +100,64 @@ WITH t AS (
              error, http_status, excerpt, progress, log_details, attempt_error)
 ), done AS (
     UPDATE job_executions AS e
-       SET status = CASE WHEN t.yields AND e.cancel_requested_at IS NOT NULL THEN 'CANCELLED' ELSE t.status END,
-           status_reason = CASE WHEN t.yields AND e.cancel_requested_at IS NOT NULL THEN e.cancel_reason
-                                ELSE t.status_reason END,
+       SET status = CASE WHEN e.cancel_requested_at IS NOT NULL
+                              AND (t.yields OR (t.status = 'SUCCESS' AND e.children_tolerated IS NOT NULL))
+                         THEN 'CANCELLED'
+                         WHEN t.status = 'SUCCESS' AND e.children_tolerated IS NOT NULL THEN 'RUNNING'
+                         ELSE t.status END,
+           status_reason = CASE WHEN e.cancel_requested_at IS NOT NULL
+                                     AND (t.yields OR (t.status = 'SUCCESS' AND e.children_tolerated IS NOT NULL))
+                                THEN e.cancel_reason ELSE t.status_reason END,
+           held = CASE WHEN t.status = 'SUCCESS' AND e.children_tolerated IS NOT NULL
+                            AND e.cancel_requested_at IS NULL THEN 'children' END,
+           announced_claim = CASE WHEN t.status IN ('SUCCESS', 'FAILED', 'CANCELLED') THEN e.claim_no END,
            attempt = e.attempt - t.refund::int,
            ready_at = coalesce(clock_timestamp() + make_interval(secs => t.retry_seconds), e.ready_at),
            dispatch_at = CASE WHEN e.cancel_requested_at IS NULL
                               THEN clock_timestamp() + make_interval(secs => t.retry_seconds) END,
            dispatches = 0,
-           end_time = CASE WHEN t.status <> 'QUEUED' OR e.cancel_requested_at IS NOT NULL THEN clock_timestamp() END,
+           end_time = CASE WHEN e.cancel_requested_at IS NOT NULL
+                                OR NOT (t.status = 'QUEUED'
+                                        OR (t.status = 'SUCCESS' AND e.children_tolerated IS NOT NULL))
+                           THEN clock_timestamp() END,
            result = t.result::jsonb, error = t.error::jsonb, progress = coalesce(t.progress, e.progress),
-           log_details = coalesce(t.log_details::jsonb, e.log_details)
+           log_details = coalesce(t.log_details::jsonb, e.log_details),
+           worker_id = CASE WHEN t.status = 'SUCCESS' AND e.children_tolerated IS NOT NULL
+                                 AND e.cancel_requested_at IS NULL THEN NULL
+                            ELSE coalesce(e.worker_id, e.callback_worker) END,
+           callback_since = NULL, callback_due = NULL, callback_until = NULL, callback_heartbeat = NULL,
+           callback_worker = NULL
       FROM t
      WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time AND e.claim_no = t.claim_no
-       AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'RUNNING'
+       AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'RUNNING' AND e.held IS NULL
     RETURNING e.id, e.job_id, e.scheduled_time, e.claim_no, e.attempt, e.worker_id, e.start_time, e.status,
-              e.backfill_id
+              e.backfill_id, e.status_reason, e.result, e.children, e.parent_job_id, e.parent_time,
+              e.announced_claim IS NOT NULL AS announced,
+              CASE WHEN e.held = 'children'
+                   THEN (SELECT o.worker_id FROM job_executions AS o
+                          WHERE o.job_id = e.job_id AND o.scheduled_time = e.scheduled_time) END AS left_worker
+), told AS (
+    INSERT INTO execution_ends (execution_id, job_id, scheduled_time, status, status_reason, result, children,
+                                parent_job_id, parent_time)
+    SELECT d.id, d.job_id, d.scheduled_time, d.status, d.status_reason, d.result, d.children, d.parent_job_id,
+           d.parent_time
+      FROM done AS d
+     WHERE d.announced AND (d.children > 0 OR d.parent_job_id IS NOT NULL
+                            OR d.job_id IN (SELECT upstream_id FROM job_dependencies
+                                             WHERE upstream_id = ANY (%(job_id)s::bigint[])))
+    RETURNING execution_id
 ), attempts AS (
     INSERT INTO job_attempts (job_id, scheduled_time, claim_no, execution_id, attempt, outcome, worker_id, ready_at,
                               start_time, error, http_status, response_excerpt)
-    SELECT d.job_id, d.scheduled_time, d.claim_no, d.id, d.attempt, t.outcome, d.worker_id, t.ready_at, d.start_time,
+    SELECT d.job_id, d.scheduled_time, d.claim_no, d.id, d.attempt, t.outcome, coalesce(d.worker_id, d.left_worker),
+           t.ready_at, d.start_time,
            t.attempt_error::jsonb, t.http_status, t.excerpt
       FROM done d JOIN t USING (job_id, scheduled_time, claim_no)
      WHERE NOT t.refund
 )
 SELECT id, CASE WHEN (backfill_id IS NOT NULL AND status <> 'QUEUED')
                   OR EXISTS (SELECT FROM job_executions WHERE held = 'overlap' OR held = 'limit')
+                  OR EXISTS (SELECT FROM told)
                 THEN pg_notify('cronsvc_wake', '') END
   FROM done
 """

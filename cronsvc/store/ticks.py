@@ -22,6 +22,7 @@ REDISPATCH_LOCK = SHARDS
 UPKEEP_LOCK = SHARDS + 1
 RELEASE_LOCK = SHARDS + 2
 WINDOWS_LOCK = SHARDS + 3
+ENDS_LOCK = SHARDS + 4
 
 NO_LEAD = timedelta(0)
 
@@ -32,7 +33,8 @@ ACTIVE = sql.SQL("is_active AND deleted_at IS NULL AND paused_at IS NULL AND qua
 class NextInstants:
     """Seconds from the database's now until something is to be done; ≤ 0 when it is due, None when nothing is.
 
-    `held`: some executions wait for others to end. `release`: a maintenance window lets one go.
+    `held`: some executions wait for others to end. `release`: a maintenance window lets one go. `ended`: some have
+    ended that dependent jobs, parents or children wait for.
     """
 
     fire: float | None
@@ -40,6 +42,7 @@ class NextInstants:
     resume: float | None
     release: float | None
     held: bool
+    ended: bool = False
 
 
 NEXT_INSTANTS = sql.SQL("""
@@ -47,8 +50,9 @@ SELECT extract(epoch FROM fire - clock_timestamp())::float8 AS fire,
        extract(epoch FROM dispatch - clock_timestamp())::float8 AS dispatch,
        extract(epoch FROM resume - clock_timestamp())::float8 AS resume,
        extract(epoch FROM release - clock_timestamp())::float8 AS release,
-       EXISTS (SELECT FROM job_executions WHERE held IS NOT NULL AND held NOT IN ('queue_paused', 'maintenance'))
-           AS held
+       EXISTS (SELECT FROM job_executions
+                WHERE held IS NOT NULL AND held NOT IN ('queue_paused', 'maintenance', 'children')) AS held,
+       EXISTS (SELECT FROM execution_ends) AS ended
   FROM (SELECT min(next_fire_time) AS fire FROM jobs WHERE {active}) AS fires,
        (SELECT min(dispatch_at) AS dispatch FROM job_executions WHERE status = 'QUEUED') AS dispatches,
        (SELECT min(paused_until) AS resume FROM jobs WHERE paused_until IS NOT NULL) AS pauses,
@@ -121,7 +125,7 @@ async def take_due(
             {"now": now, "lead": lead, "batch": batch, "rotation": rotation, "locks": locks, "class": LOCK_CLASS},
         )
         rows = await cursor.fetchall()
-    return [_due_job(row) for row in rows], _utc(rows[-1]["now"]) if rows else None
+    return [due_job(row) for row in rows], _utc(rows[-1]["now"]) if rows else None
 
 
 AWAIT_INSTANT = "SELECT pg_sleep(extract(epoch FROM %(instant)s::timestamptz - clock_timestamp()))"
@@ -142,14 +146,15 @@ async def lock_job(conn: Conn, job_id: int, *, now: datetime | None = None) -> t
     """Lock one job for planning; None when it is held, gone or has no instant ahead."""
     async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
         row = await (await cursor.execute(LOCK_JOB, {"job_id": job_id, "now": now})).fetchone()
-    return None if row is None else (_due_job(row), _utc(row["now"]))
+    return None if row is None else (due_job(row), _utc(row["now"]))
 
 
 def _utc(value: Any) -> Any:
     return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
-def _due_job(row: dict[str, Any]) -> DueJob:
+def due_job(row: dict[str, Any]) -> DueJob:
+    """Read a row of DUE_COLUMNS; raises ValueError for a word that means nothing."""
     # Behind a pooler sessions may speak another zone, and Python does sums within one zone by the wall.
     row = {name: _utc(value) for name, value in row.items()}
     fields = ("id", "revision", "cursor", "armed", "last_fire_time", "fire_count", "max_runs", "jitter_seconds")
@@ -161,6 +166,22 @@ def _due_job(row: dict[str, Any]) -> DueJob:
         overlap_policy=OverlapPolicy(row["overlap_policy"]),
         **{name: row[name] for name in fields + more},
     )
+
+
+HOLD_UNFINISHED = """
+SELECT FROM job_executions
+ WHERE (status = 'QUEUED' OR status = 'RUNNING') AND job_id = ANY (%(job_ids)s::bigint[])
+ ORDER BY job_id, scheduled_time FOR UPDATE
+"""
+
+
+async def hold_unfinished(conn: Conn, job_ids: Collection[int]) -> None:
+    """Keep what these jobs have QUEUED or RUNNING as it is until the transaction ends: claims and finishes wait.
+
+    For runs that take the place of others: who is to be replaced must not begin, or wait again, in between.
+    """
+    if job_ids:
+        await conn.execute(HOLD_UNFINISHED, {"job_ids": list(job_ids)})
 
 
 UNFINISHED = """
@@ -303,16 +324,6 @@ async def advance(conn: Conn, planned: Sequence[tuple[DueJob, Plan]], *, tzdata_
     )
 
 
-QUARANTINE = """
-UPDATE jobs SET quarantine_reason = %(reason)s WHERE id = %(job_id)s AND quarantine_reason IS NULL
-"""
-
-
-async def quarantine(conn: Conn, job_id: int, reason: str) -> None:
-    """Set a job aside that cannot be planned; an edit of its schedule brings it back."""
-    await conn.execute(QUARANTINE, {"job_id": job_id, "reason": reason})
-
-
 RESUMABLE = """
 SELECT id FROM jobs
  WHERE paused_until <= (SELECT coalesce(%(now)s::timestamptz, clock_timestamp()))
@@ -326,13 +337,14 @@ async def resumable(conn: Conn, *, batch: int, now: datetime | None = None) -> l
     return [job_id for (job_id,) in rows]
 
 
+# The clock is asked once: an instant between two askings would be lost.
 STALE_ZONES = sql.SQL("""
-SELECT {columns}, clock_timestamp() AS now
-  FROM jobs
+SELECT {columns}, clock.now
+  FROM jobs, (SELECT clock_timestamp() AS now OFFSET 0) AS clock
  WHERE (cron_expression IS NOT NULL OR calendar IS NOT NULL) AND deleted_at IS NULL AND armed_revision = revision
    AND id > %(after_id)s
-   AND next_fire_time > (SELECT clock_timestamp()) AND tzdata_version IS DISTINCT FROM %(tzdata_version)s
- ORDER BY id LIMIT %(batch)s FOR NO KEY UPDATE
+   AND next_fire_time > clock.now AND tzdata_version IS DISTINCT FROM %(tzdata_version)s
+ ORDER BY id LIMIT %(batch)s FOR NO KEY UPDATE OF jobs
 """).format(columns=DUE_COLUMNS)
 
 
@@ -343,4 +355,4 @@ async def stale_zones(
     async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
         await cursor.execute(STALE_ZONES, {"tzdata_version": tzdata_version, "after_id": after_id, "batch": batch})
         rows = await cursor.fetchall()
-    return [_due_job(row) for row in rows], _utc(rows[-1]["now"]) if rows else None
+    return [due_job(row) for row in rows], _utc(rows[-1]["now"]) if rows else None

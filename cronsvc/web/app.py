@@ -12,10 +12,14 @@ from starlette.routing import Route as StarletteRoute
 
 from cronsvc.errors import CronsvcError, NotFound
 from cronsvc.web.backfill_pages import backfill_page_routes
+from cronsvc.web.calendar_pages import calendar_page_routes
 from cronsvc.web.ending_pages import ending_page_routes
+from cronsvc.web.execution_pages import execution_page_routes
 from cronsvc.web.explain_routes import explain_page_routes
 from cronsvc.web.headers import SafeAnswers
+from cronsvc.web.hosts import KnownHosts
 from cronsvc.web.openapi import openapi_document
+from cronsvc.web.own_pages import OwnPages
 from cronsvc.web.page import Pages
 from cronsvc.web.page_routes import page_routes
 from cronsvc.web.probe import Probe
@@ -24,6 +28,7 @@ from cronsvc.web.queue_pages import queue_page_routes
 from cronsvc.web.routes import API_ROUTES
 from cronsvc.web.routing import PathEndpoint, Route, check_routes, request_id_of
 from cronsvc.web.services import Services, WebSettings
+from cronsvc.web.sign_in_pages import sign_in_routes
 
 __all__ = ["Services", "WebSettings", "create_app", "route_table"]
 
@@ -34,8 +39,11 @@ def route_table(pages: Pages, more: Sequence[Route] = ()) -> tuple[Route, ...]:
         *API_ROUTES,
         *queue_page_routes(pages),
         *page_routes(pages),
+        *sign_in_routes(pages, pages.settings),
         *ending_page_routes(pages),
         *backfill_page_routes(pages),
+        *execution_page_routes(pages),
+        *calendar_page_routes(pages),
         *explain_page_routes(pages),
         *more,
     )
@@ -47,6 +55,7 @@ def create_app(services: Services, *, settings: WebSettings | None = None, more:
     pages = Pages(settings)
     table = route_table(pages, more)
     check_routes(table)
+    pages.own = OwnPages(table)
     by_path: dict[str, list[Route]] = {}
     for route in table:
         by_path.setdefault(route.path, []).append(route)
@@ -62,7 +71,7 @@ def create_app(services: Services, *, settings: WebSettings | None = None, more:
             StarletteRoute(path, PathEndpoint(routes, services, settings, pages.failure), name=routes[0].name)
             for path, routes in by_path.items()
         ],
-        middleware=[Middleware(SafeAnswers)],
+        middleware=[Middleware(SafeAnswers), Middleware(KnownHosts, allowed=settings.allowed_hosts)],
         exception_handlers={HTTPException: not_routed},
     )
     # A redirect to the same path with or without a slash would repeat a Host header that nobody has checked.

@@ -1,15 +1,18 @@
-"""The browser's part of backfills: how far they are, and the buttons that hold or end them."""
+"""The browser's part of backfills and recoveries: how far they are, and the buttons that hold or end them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from starlette.responses import Response
 
 from cronsvc.domain.backfill import BackfillStatus, Counts
 from cronsvc.services.access import Role
 from cronsvc.services.backfills import Progress
+from cronsvc.services.recoveries import RecoveryProgress
 from cronsvc.web.page import Pages, see_other
-from cronsvc.web.page_models import BackfillsQuery
+from cronsvc.web.page_models import BackfillsQuery, RecoveriesQuery
 from cronsvc.web.routing import Call, Door, Route
 
 _SHOWN = 50
@@ -43,6 +46,27 @@ class BackfillView:
     created_at: datetime
     can_pause: bool
     can_resume: bool
+    can_cancel: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryView:
+    """One line of the table; `done` of `counts.planned` instants are settled."""
+
+    id: int
+    note: str | None
+    status: str
+    status_class: str
+    chosen: str
+    start: datetime
+    end: datetime
+    order: str
+    max_total: int
+    jobs: int
+    counts: Counts
+    done: int
+    created_by: str
+    created_at: datetime
     can_cancel: bool
 
 
@@ -82,10 +106,35 @@ class BackfillPages:
         return _back(changed)
 
 
+class RecoveryPages:
+    """The handlers; `pages` renders."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+
+    async def recoveries(self, call: Call) -> Response:
+        """Recoveries, the newest first."""
+        query: RecoveriesQuery = call.query
+        found = await call.services.recoveries.list(call.caller, cursor=query.cursor, limit=_SHOWN)
+        return self._pages.render(
+            "recoveries.html",
+            call.caller,
+            self._pages.pace(query),
+            recoveries=[_recovery_view(each) for each in found.items],
+            cursor=query.cursor,
+            next_cursor=found.next_cursor,
+        )
+
+    async def cancel(self, call: Call) -> Response:
+        """End a recovery and its backfills."""
+        await call.services.recoveries.cancel(call.id_in_path("recoveryId"), call.caller)
+        return see_other("/recoveries")
+
+
 def backfill_page_routes(pages: Pages) -> tuple[Route, ...]:
     """The browser's routes of this file."""
     own, operator, tag, door = BackfillPages(pages), Role.OPERATOR, "page", Door.PAGE
-    one = "/backfills/{backfillId}"
+    recoveries, one = RecoveryPages(pages), "/backfills/{backfillId}"
     return (
         Route(
             "GET",
@@ -101,6 +150,27 @@ def backfill_page_routes(pages: Pages) -> tuple[Route, ...]:
         Route("POST", f"{one}/cancel", operator, own.cancel, "pageCancelBackfill", "Cancel", tag, door=door),
         Route("POST", f"{one}/pause", operator, own.pause, "pagePauseBackfill", "Pause", tag, door=door),
         Route("POST", f"{one}/resume", operator, own.resume, "pageResumeBackfill", "Resume", tag, door=door),
+        Route(
+            "GET",
+            "/recoveries",
+            Role.VIEWER,
+            recoveries.recoveries,
+            "pageRecoveries",
+            "Recoveries",
+            tag,
+            door=door,
+            query=RecoveriesQuery,
+        ),
+        Route(
+            "POST",
+            "/recoveries/{recoveryId}/cancel",
+            operator,
+            recoveries.cancel,
+            "pageCancelRecovery",
+            "Cancel",
+            tag,
+            door=door,
+        ),
     )
 
 
@@ -132,3 +202,34 @@ def _view(progress: Progress) -> BackfillView:
         can_resume=backfill.status is BackfillStatus.PAUSED,
         can_cancel=unended,
     )
+
+
+def _recovery_view(progress: RecoveryProgress) -> RecoveryView:
+    recovery, counts = progress.recovery, progress.counts
+    return RecoveryView(
+        id=recovery.id,
+        note=recovery.note,
+        status=recovery.status.value,
+        status_class=_CLASSES[recovery.status],
+        chosen=_chosen(recovery.selector),
+        start=recovery.window_from,
+        end=recovery.window_to,
+        order=recovery.direction.value,
+        max_total=recovery.max_total,
+        jobs=recovery.jobs,
+        counts=counts,
+        done=counts.planned - counts.waiting - counts.running,
+        created_by=recovery.created_by,
+        created_at=recovery.created_at,
+        can_cancel=recovery.status in (BackfillStatus.RUNNING, BackfillStatus.PAUSED),
+    )
+
+
+def _chosen(selector: Mapping[str, Any]) -> str:
+    """Which jobs a recovery is about, in words."""
+    parts = [f"namespace {selector['namespace']}"] if selector.get("namespace") else []
+    parts += [f"tagged {' and '.join(selector['tags'])}"] if selector.get("tags") else []
+    parts += [f"queue {selector['queue']}"] if selector.get("queue") else []
+    parts += [f"named {selector['name_prefix']}…"] if selector.get("name_prefix") else []
+    parts += [f"{len(selector['job_ids'])} by id"] if selector.get("job_ids") else []
+    return ", ".join(parts) or "all jobs"

@@ -56,6 +56,12 @@ def require_json_type(request: Request) -> None:
         raise Refused(MEDIA, f"The body must come with Content-Type: application/json; {said}.")
 
 
+def require_type(request: Request, wanted: str) -> None:
+    """Refuse with 415 unless the body says that it is of this media type."""
+    if media_type(request) != wanted:
+        raise Refused(MEDIA, f"The body must come with Content-Type: {wanted}.")
+
+
 def parse_json(raw: bytes) -> Any:
     """Return the value of a JSON text; Refused (400) if it is none, InvalidInput if a text in it cannot be stored."""
     if not raw.strip():

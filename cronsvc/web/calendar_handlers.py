@@ -7,6 +7,7 @@ from starlette.responses import Response
 from cronsvc.domain.maintenance import Selector
 from cronsvc.errors import InvalidInput
 from cronsvc.services.access import Caller
+from cronsvc.services.calendar_import import import_dates
 from cronsvc.store.calendars import Calendar, CalendarFields
 from cronsvc.store.maintenance import WindowFields, WindowRow
 from cronsvc.web.answers import answer
@@ -16,6 +17,8 @@ from cronsvc.web.calendar_models import (
     CalendarIn,
     CalendarList,
     ClosedDate,
+    ImportAnswer,
+    ImportQuery,
     WindowAnswer,
     WindowIn,
     WindowList,
@@ -53,6 +56,25 @@ async def replace_calendar(call: Call) -> Response:
     fields = _calendar_fields(call.body, old.fields.namespace)
     return _calendar_with_etag(
         await call.services.calendars.replace(calendar_id, fields, call.caller, if_revision=_if_match(call))
+    )
+
+
+async def import_calendar(call: Call) -> Response:
+    """Give the calendar of a name the dates of an iCalendar file."""
+    query: ImportQuery = call.query
+    calendars = call.services.calendars
+    done = await import_dates(
+        calendars,
+        call.request.path_params["calendarName"],
+        call.document,
+        call.caller,
+        namespace=query.namespace or _home(call.caller),
+        now=await calendars.now(),
+    )
+    return answer(
+        ImportAnswer(calendar=_calendar(done.calendar), dates=done.dates, ignored_events=done.ignored),
+        status=201 if done.created else 200,
+        headers={"ETag": f'"{done.calendar.revision}"', "Location": f"/api/v1/calendars/{done.calendar.id}"},
     )
 
 

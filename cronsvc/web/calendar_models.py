@@ -91,6 +91,18 @@ class CalendarAnswer(AnswerModel):
     updated_at: Instant
 
 
+class ImportQuery(QueryModel):
+    namespace: Annotated[str, Field(max_length=63)] | None = None
+
+
+class ImportAnswer(AnswerModel):
+    """The calendar as it is now; how many dates the file closes, and how many of its events close none."""
+
+    calendar: CalendarAnswer
+    dates: int
+    ignored_events: int
+
+
 class CalendarList(AnswerModel):
     items: list[CalendarAnswer]
     next_cursor: str | None
@@ -99,7 +111,7 @@ class CalendarList(AnswerModel):
 class WindowIn(RequestModel):
     """A maintenance window: once from startsAt to endsAt, or for durationSeconds whenever cronExpression says.
 
-    It concerns the jobs that match namespace, queue and any of the tags, as far as they are given.
+    It concerns the jobs that match namespace, queue and all of the tags, as far as they are given.
     """
 
     name: Annotated[str, documented(minLength=1, maxLength=200)]

@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from cronsvc.services.access import Role
 from cronsvc.web import views
-from cronsvc.web.page import Pages, own_page, see_other
+from cronsvc.web.page import Pages, see_other
 from cronsvc.web.page_models import BackForm, DeadLettersQuery, ResolveForm
 from cronsvc.web.routing import Call, Door, Route
 
@@ -44,13 +44,13 @@ class EndingPages:
         """Let a dead letter run again."""
         form: BackForm = call.body
         await call.services.dead_letters.redrive(call.id_in_path("executionId"), call.caller)
-        return see_other(own_page(form.back))
+        return see_other(self._pages.own.or_first(form.back))
 
     async def resolve(self, call: Call) -> Response:
         """Take a dead letter off the list."""
         form: ResolveForm = call.body
         await call.services.dead_letters.resolve(call.id_in_path("executionId"), call.caller, note=form.note)
-        return see_other(own_page(form.back))
+        return see_other(self._pages.own.or_first(form.back))
 
 
 def ending_page_routes(pages: Pages) -> tuple[Route, ...]:

@@ -8,6 +8,7 @@ from cronsvc.domain.calendars import CalendarRule
 from cronsvc.domain.job import MisfirePolicy, OverlapPolicy, Priority
 from cronsvc.domain.maintenance import During
 from cronsvc.domain.retry import BackoffType
+from cronsvc.web.dependency_models import DependsOnAnswer, DependsOnIn
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
 from cronsvc.web.scalars import (
     EverySeconds,
@@ -98,7 +99,7 @@ class RetentionIn(RequestModel):
 
 
 class JobIn(RequestModel):
-    """A job as a person defines it. Exactly one of cronExpression, every and runAt."""
+    """A job as a person defines it. One of cronExpression, every and runAt, unless it depends on others."""
 
     read_only: ClassVar[frozenset[str]] = READ_ONLY
 
@@ -130,6 +131,7 @@ class JobIn(RequestModel):
     timeout_seconds: Annotated[int, documented(minimum=1, maximum=604_800)] = 60
     deadline_seconds: DeadlineSeconds | None = None
     pause_after_failures: FailuresInARow | None = None
+    depends_on: DependsOnIn | None = None
     retention: RetentionIn = Field(default_factory=RetentionIn)
     task_payload: TaskPayloadIn
     is_active: bool = True
@@ -225,6 +227,7 @@ class DefinitionAnswer(AnswerModel):
     timeout_seconds: int
     deadline_seconds: int | None
     pause_after_failures: int | None
+    depends_on: DependsOnAnswer | None
     retention: RetentionAnswer
     task_payload: TaskPayloadAnswer
     is_active: bool

@@ -8,6 +8,7 @@ from cronsvc.domain.execution import Attempt, Execution
 from cronsvc.domain.job import Job, JobDefinition, Retention, TaskPayload
 from cronsvc.domain.retry import MOST_SECONDS, Backoff, BackoffType
 from cronsvc.domain.schedule import Schedule
+from cronsvc.web.dependency_mapping import causes_answer, depends_on_answer, depends_on_of
 from cronsvc.web.job_models import (
     BackoffAnswer,
     BackoffIn,
@@ -20,7 +21,14 @@ from cronsvc.web.job_models import (
     RetentionAnswer,
     TaskPayloadAnswer,
 )
-from cronsvc.web.run_models import AttemptAnswer, ErrorAnswer, ExecutionAnswer, ExecutionDetail, ProgressAnswer
+from cronsvc.web.run_models import (
+    AttemptAnswer,
+    CallbackWaitAnswer,
+    ErrorAnswer,
+    ExecutionAnswer,
+    ExecutionDetail,
+    ProgressAnswer,
+)
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -50,6 +58,7 @@ def definition_of(body: JobIn, *, namespace: str) -> JobDefinition:
         timeout_seconds=body.timeout_seconds,
         deadline_seconds=body.deadline_seconds,
         pause_after_failures=body.pause_after_failures,
+        depends_on=depends_on_of(body.depends_on),
         retention=Retention(
             keep_completed=body.retention.keep_completed,
             keep_failed=body.retention.keep_failed,
@@ -140,6 +149,7 @@ def _definition(definition: JobDefinition) -> dict[str, Any]:
         "timeout_seconds": definition.timeout_seconds,
         "deadline_seconds": definition.deadline_seconds,
         "pause_after_failures": definition.pause_after_failures,
+        "depends_on": depends_on_answer(definition.depends_on),
         "retention": RetentionAnswer(
             keep_completed=retention.keep_completed, keep_failed=retention.keep_failed, days=retention.days
         ),
@@ -224,6 +234,17 @@ def _execution(execution: Execution) -> dict[str, Any]:
         "resolved_by": execution.resolved_by,
         "resolve_note": execution.resolve_note,
         "backfill_id": execution.backfill_id,
+        "caused_by": causes_answer(execution.causes),
+        "parent_id": execution.parent_id,
+        "children": execution.children,
+        "waits_for_children": execution.waits_for_children,
+        "callback": CallbackWaitAnswer(
+            since=execution.callback_since,
+            heartbeat_due=execution.callback_due,
+            end_due=execution.callback_until,
+        )
+        if execution.awaits_callback
+        else None,
     }
 
 

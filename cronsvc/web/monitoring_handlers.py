@@ -97,6 +97,8 @@ async def history(call: Call) -> Response:
         job_id=query.job_id,
         status=query.status,
         trigger=query.trigger,
+        backfill_id=query.backfill_id,
+        recovery_id=query.recovery_id,
         cursor=query.cursor,
         limit=query.limit,
     )

@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 from cronsvc.services.access import Role
 from cronsvc.web import problems
 from cronsvc.web.problems import ProblemKind
-from cronsvc.web.routing import Door, Route
+from cronsvc.web.routing import TOKEN_IN_PATH, Door, Route
 from cronsvc.web.service_models import ProblemAnswer
 
 Mode = Literal["validation", "serialization"]
@@ -22,8 +22,8 @@ Schemas = Mapping[tuple[type[BaseModel], Mode], Mapping[str, Any]]
 _REFERENCE = "#/components/schemas/{model}"
 _DESCRIPTION = (
     "Cron as a service on Postgres: define jobs, and every instant they fire, or do not fire, becomes a row. "
-    "Send an API key as `Authorization: Bearer <key>`. Times are RFC 3339 in UTC. Lists are paged with `cursor` and "
-    "`limit`. Errors are RFC 9457 problem documents."
+    "Send an API key, or a token (JWT) of an issuer that the operator named, as `Authorization: Bearer <key>`. "
+    "Times are RFC 3339 in UTC. Lists are paged with `cursor` and `limit`. Errors are RFC 9457 problem documents."
 )
 
 
@@ -53,8 +53,13 @@ def openapi_document(routes: Sequence[Route], *, version: str) -> dict[str, Any]
                 "apiKey": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "An API key made by `cronsvc keys create`",
-                }
+                    "description": "An API key made by `cronsvc keys create`, or a JWT of an issuer that is configured",
+                },
+                "callbackToken": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The last part of the path of X-Cronsvc-Callback-Url: good for one attempt",
+                },
             },
         },
     }
@@ -77,6 +82,12 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
     if isinstance(route.access, Role):
         operation["description"] = f"Needs the role {route.access.value}."
         operation["x-cronsvc-role"] = route.access.value
+        if route.takes_callback_token:
+            operation["description"] += " Or the callback token of the execution."
+            operation["security"] = [{"apiKey": []}, {"callbackToken": []}]
+    elif route.access is TOKEN_IN_PATH:
+        operation["description"] = "The token in the path is the whole credential."
+        operation["security"] = [{}]  # OpenAPI has no word for a credential in a path
     else:
         operation["security"] = []
     parameters = [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)]
@@ -89,6 +100,9 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
             "required": not route.body_optional,
             "content": dict.fromkeys(media, content),
         }
+    if route.takes_file:
+        file = {route.takes_file: {"schema": {"type": "string", "format": "binary"}}}
+        operation["requestBody"] = {"required": True, "content": file}
     operation["responses"] = _responses(route, schemas)
     return operation
 
@@ -192,8 +206,12 @@ def problems_of(route: Route) -> set[ProblemKind]:
     found = {problems.UNEXPECTED, *route.problems}
     if isinstance(route.access, Role):
         found |= {problems.UNAUTHENTICATED, problems.FORBIDDEN, problems.UNAVAILABLE}
+    elif route.access is TOKEN_IN_PATH:
+        found |= {problems.UNAUTHENTICATED, problems.UNAVAILABLE}
     if route.query:
         found.add(problems.INVALID)
+    if route.takes_file:
+        found |= {problems.INVALID, problems.TOO_LARGE, problems.MEDIA, problems.TOO_SLOW}
     if route.body:
         found |= {problems.INVALID, problems.MALFORMED, problems.TOO_LARGE, problems.MEDIA, problems.TOO_SLOW}
     if path_names(route.path):

@@ -5,7 +5,6 @@ by a form that `csrf` has checked. Errors here are pages.
 """
 
 import hashlib
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,8 @@ from cronsvc.errors import CronsvcError, NotFound, Unauthenticated
 from cronsvc.services.access import Caller, Role
 from cronsvc.services.status import Overview
 from cronsvc.web import auth, views, words
-from cronsvc.web.page_models import BackForm, LoginForm, LoginQuery, OverviewQuery, RefreshQuery
+from cronsvc.web.own_pages import FIRST, OwnPages
+from cronsvc.web.page_models import BackForm, OverviewQuery, RefreshQuery, ResumeForm
 from cronsvc.web.problems import PROBLEMS, UNAVAILABLE, Problem, problem_of
 from cronsvc.web.routing import Call, request_id_of
 from cronsvc.web.scalars import write_instant
@@ -30,10 +30,19 @@ from cronsvc.web.services import WebSettings
 _JOBS_SHOWN = 25
 _EXECUTIONS_SHOWN = 25
 _UPCOMING_SHOWN = 5
+# What stands at the top of every page: path, name, template.
+_NAVIGATION = (
+    ("/", "Jobs", "overview.html"),
+    ("/executions", "Executions", "executions.html"),
+    ("/dead-letters", "Dead letters", "dead_letters.html"),
+    ("/queues", "Queues", "queues.html"),
+    ("/backfills", "Backfills", "backfills.html"),
+    ("/recoveries", "Recoveries", "recoveries.html"),
+    ("/calendars", "Calendars", "calendars.html"),
+    ("/windows", "Windows", "windows.html"),
+)
 STATIC = Path(__file__).parent / "static"
 STATIC_TYPES = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
-# Where a login or a button may lead back to: our own pages, nothing that another site could choose.
-_OWN_PAGE = re.compile(r"/(?:(?:jobs|executions)/\d{1,19}|dead-letters|queues)?", re.ASCII)
 
 
 def make_environment() -> Environment:
@@ -73,10 +82,11 @@ class Pages:
     """The handlers of the page; one per application, because they share the template engine."""
 
     def __init__(self, settings: WebSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._environment = make_environment()
         self._files = {name: StaticFile((STATIC / name).read_bytes(), media) for name, media in STATIC_TYPES.items()}
         self._style_version = self._files["style.css"].etag
+        self.own = OwnPages()
 
     async def overview(self, call: Call) -> Response:
         """Counts, jobs and recent executions."""
@@ -113,6 +123,7 @@ class Pages:
             job=views.job_view(job, None),
             facts=views.job_facts(job),
             upcoming=upcoming,
+            around=await services.dependencies.around(job.id, caller),
             executions=[views.execution_view(execution) for execution in last.items],
         )
 
@@ -120,12 +131,19 @@ class Pages:
         """One execution with its attempts."""
         query: RefreshQuery = call.query
         execution, attempts = await call.services.executions.get(call.id_in_path("executionId"), call.caller)
+        family = None
+        if execution.children:
+            family = await call.services.dependencies.children(execution.id, call.caller)
         return self.render(
             "execution.html",
             call.caller,
             self.pace(query),
             execution=views.execution_view(execution),
             facts=views.execution_facts(execution),
+            causes=views.cause_links(execution),
+            parent_id=execution.parent_id,
+            children=[] if family is None else [views.execution_view(each) for each in family.page.items],
+            child_counts={} if family is None else family.counts,
             may_cancel=execution.status not in TERMINAL and execution.cancel_requested_at is None,
             may_retry=execution.status in REPEATABLE,
             cancelling=execution.status not in TERMINAL and execution.cancel_requested_at is not None,
@@ -142,40 +160,13 @@ class Pages:
         """Hold a job until somebody resumes it."""
         form: BackForm = call.body
         await call.services.jobs.pause(call.id_in_path("jobId"), call.caller, note=None, until=None)
-        return see_other(own_page(form.back))
+        return see_other(self.own.or_first(form.back))
 
     async def resume_job(self, call: Call) -> Response:
-        """Let a job fire again."""
-        form: BackForm = call.body
-        await call.services.jobs.resume(call.id_in_path("jobId"), call.caller)
-        return see_other(own_page(form.back))
-
-    async def login_form(self, call: Call) -> Response:
-        """Ask for an API key."""
-        query: LoginQuery = call.query
-        notice = "Your session has ended. Please sign in again." if query.expired else ""
-        return self.render("login.html", None, None, notice=notice, next=own_page(query.next))
-
-    async def login(self, call: Call) -> Response:
-        """Exchange a key for a session cookie."""
-        form: LoginForm = call.body
-        try:
-            token, expires_at = await call.services.access.open_session(form.key.strip(), auth.source_of(call.request))
-        except Unauthenticated as error:
-            notice = str(error)
-            return self.render("login.html", None, None, status=401, notice=notice, next=own_page(form.next))
-        response = see_other(own_page(form.next))
-        auth.set_session_cookie(response, token, expires_at, secure=self._secure(call.request))
-        return response
-
-    async def logout(self, call: Call) -> Response:
-        """End the session here and on the server."""
-        token = call.request.cookies.get(auth.SESSION_COOKIE)
-        if token:
-            await call.services.access.close_session(token)
-        response = see_other("/login")
-        auth.drop_session_cookie(response, secure=self._secure(call.request))
-        return response
+        """Let a job fire again, from now on or with what its pause held back."""
+        form: ResumeForm = call.body
+        await call.services.jobs.resume(call.id_in_path("jobId"), call.caller, catch_up=form.catch_up == "yes")
+        return see_other(self.own.or_first(form.back))
 
     async def problem_kind(self, call: Call) -> Response:
         """What a `type` of our problem documents means."""
@@ -206,7 +197,7 @@ class Pages:
     async def failure(self, request: Request, error: CronsvcError) -> Response:
         """Show an error as a page; without a good session lead to the login."""
         if isinstance(error, Unauthenticated):
-            return _to_login(request, secure=self._secure(request))
+            return _to_login(request, self.own, secure=auth.is_secure(request, self.settings.secure_cookies))
         return self._problem_page(request, problem_of(error))
 
     def _problem_page(self, request: Request, problem: Problem) -> Response:
@@ -214,7 +205,7 @@ class Pages:
         response = self.render(
             "problem.html",
             None,
-            self._settings.refresh_seconds if waits else None,
+            self.settings.refresh_seconds if waits else None,
             status=problem.kind.status,
             status_word=str(problem.kind.status),
             title=problem.kind.title,
@@ -227,7 +218,7 @@ class Pages:
 
     def pace(self, query: RefreshQuery) -> int:
         """How often the page fetches itself, in seconds; 0 when the reader wants it to hold still."""
-        return 0 if query.refresh == "off" else self._settings.refresh_seconds
+        return 0 if query.refresh == "off" else self.settings.refresh_seconds
 
     def render(
         self, template: str, caller: Caller | None, pace: int | None, *, status: int = 200, **values: Any
@@ -235,20 +226,17 @@ class Pages:
         """Render a template; `pace` is from `pace`, None for a page that never refreshes."""
         html = self._environment.get_template(template).render(
             caller=caller,
+            navigation=_NAVIGATION,
+            shown=template,
             may_operate=caller is not None and caller.role.reaches(Role.OPERATOR),
             refreshes=caller is not None and pace is not None,
             refresh_seconds=pace or 0,
             style_version=self._style_version,
-            version=self._settings.version,
+            version=self.settings.version,
             now=datetime.now(UTC),
             **values,
         )
         return HTMLResponse(html, status_code=status)
-
-    def _secure(self, request: Request) -> bool:
-        if self._settings.secure_cookies is not None:
-            return self._settings.secure_cookies
-        return request.url.scheme == "https"
 
 
 def see_other(path: str) -> RedirectResponse:
@@ -256,14 +244,9 @@ def see_other(path: str) -> RedirectResponse:
     return RedirectResponse(path, status_code=303)
 
 
-def own_page(path: str) -> str:
-    """The path if it is one of our own pages, else the first one."""
-    return path if _OWN_PAGE.fullmatch(path) else "/"
-
-
-def _to_login(request: Request, *, secure: bool) -> Response:
-    had_session = auth.SESSION_COOKIE in request.cookies
-    back = own_page(request.url.path) if request.method in ("GET", "HEAD") else "/"
+def _to_login(request: Request, own: OwnPages, *, secure: bool) -> Response:
+    had_session = auth.session_token(request) is not None
+    back = own.or_first(request.url.path) if request.method in ("GET", "HEAD") else FIRST
     response = see_other(f"/login?next={quote(back)}" + ("&expired=1" if had_session else ""))
     if had_session:
         auth.drop_session_cookie(response, secure=secure)

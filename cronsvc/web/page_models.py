@@ -1,9 +1,10 @@
 """What the page's links and forms may carry. Foreign query parameters are ignored: people come by all sorts of link."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 
+from cronsvc.domain.execution import Status, Trigger
 from cronsvc.web.explain_models import Moment
 from cronsvc.web.models import QueryModel, RequestModel
 from cronsvc.web.scalars import QueryId
@@ -21,6 +22,29 @@ class OverviewQuery(RefreshQuery):
     cursor: str | None = None
 
 
+class CursorQuery(PageQueryModel):
+    cursor: str | None = None
+
+
+class WindowsQuery(RefreshQuery):
+    all: Literal["true"] | None = None
+    cursor: str | None = None
+
+
+def _blank(value: object) -> object:
+    """A field of a form that nobody filled in says nothing."""
+    return None if value == "" else value
+
+
+class ExecutionsQuery(RefreshQuery):
+    job_id: Annotated[QueryId | None, BeforeValidator(_blank)] = None
+    status: Annotated[Status | None, BeforeValidator(_blank)] = None
+    trigger: Annotated[Trigger | None, BeforeValidator(_blank)] = None
+    backfill_id: Annotated[QueryId | None, BeforeValidator(_blank)] = None
+    recovery_id: Annotated[QueryId | None, BeforeValidator(_blank)] = None
+    cursor: str | None = None
+
+
 class DeadLettersQuery(PageQueryModel):
     cursor: str | None = None
 
@@ -34,6 +58,10 @@ class BackfillsQuery(RefreshQuery):
     cursor: str | None = None
 
 
+class RecoveriesQuery(RefreshQuery):
+    cursor: str | None = None
+
+
 class WhyQuery(PageQueryModel):
     at: Moment | None = None
 
@@ -43,6 +71,15 @@ class LoginQuery(PageQueryModel):
     expired: Literal["1"] | None = None
 
 
+class CallbackQuery(PageQueryModel):
+    """What an identity provider sends back; `state` is ours."""
+
+    state: str = ""
+    code: str | None = None
+    error: str | None = None
+    iss: str | None = None
+
+
 class LoginForm(RequestModel):
     key: str = ""
     next: str = "/"
@@ -50,6 +87,10 @@ class LoginForm(RequestModel):
 
 class BackForm(RequestModel):
     back: str = "/"
+
+
+class ResumeForm(BackForm):
+    catch_up: Literal["yes"] | None = None
 
 
 class ResolveForm(BackForm):

@@ -2,7 +2,7 @@
 
 from cronsvc.services.access import Role
 from cronsvc.web.page import Pages
-from cronsvc.web.page_models import BackForm, LoginForm, LoginQuery, OverviewQuery, RefreshQuery
+from cronsvc.web.page_models import BackForm, OverviewQuery, RefreshQuery, ResumeForm
 from cronsvc.web.routing import PUBLIC, Door, Route
 
 VIEWER, OPERATOR = Role.VIEWER, Role.OPERATOR
@@ -47,21 +47,8 @@ def page_routes(pages: Pages) -> tuple[Route, ...]:
             "Resume",
             "page",
             door=Door.PAGE,
-            body=BackForm,
+            body=ResumeForm,
         ),
-        Route(
-            "GET",
-            "/login",
-            PUBLIC,
-            pages.login_form,
-            "pageLoginForm",
-            "Sign in",
-            "page",
-            door=Door.PAGE,
-            query=LoginQuery,
-        ),
-        Route("POST", "/login", PUBLIC, pages.login, "pageLogin", "Sign in", "page", door=Door.PAGE, body=LoginForm),
-        Route("POST", "/logout", PUBLIC, pages.logout, "pageLogout", "Sign out", "page", door=Door.PAGE),
         Route(
             "GET", "/problems/{slug}", PUBLIC, pages.problem_kind, "pageProblem", "A problem", "page", door=Door.PAGE
         ),

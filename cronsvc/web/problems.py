@@ -70,6 +70,12 @@ TOO_SLOW = ProblemKind(
 CONFLICT = ProblemKind(
     "conflict", 409, "The present state refuses this", "The request is well formed but clashes with what is there now."
 )
+GONE = ProblemKind(
+    "gone",
+    410,
+    "That is over",
+    "What this speaks for has ended, was cancelled or belongs to a later attempt. Stop; calling again changes nothing.",
+)
 PRECONDITION = ProblemKind(
     "precondition-failed",
     412,
@@ -82,8 +88,14 @@ TOO_LARGE = ProblemKind(
 MEDIA = ProblemKind(
     "unsupported-media-type",
     415,
-    "The body is not JSON",
-    "Send the body as JSON with `Content-Type: application/json`.",
+    "The body is not of the type that is read here",
+    "Send the body as JSON with `Content-Type: application/json`, or as the detail of the problem says.",
+)
+MISDIRECTED = ProblemKind(
+    "misdirected-request",
+    421,
+    "cronsvc does not answer under that name",
+    "The `Host` header is not one of the names in `CRONSVC_ALLOWED_HOSTS`, is missing, or is given twice.",
 )
 UNEXPECTED = ProblemKind(
     "internal-error",
@@ -109,9 +121,11 @@ PROBLEMS: Mapping[str, ProblemKind] = {
         METHOD_NOT_ALLOWED,
         TOO_SLOW,
         CONFLICT,
+        GONE,
         PRECONDITION,
         TOO_LARGE,
         MEDIA,
+        MISDIRECTED,
         UNEXPECTED,
         UNAVAILABLE,
     )
@@ -121,6 +135,7 @@ _KIND_OF_ERROR: Mapping[type[errors.CronsvcError], ProblemKind] = {
     errors.InvalidInput: INVALID,
     errors.NotFound: NOT_FOUND,
     errors.Conflict: CONFLICT,
+    errors.Gone: GONE,
     errors.PreconditionFailed: PRECONDITION,
     errors.Unauthenticated: UNAUTHENTICATED,
     errors.Forbidden: FORBIDDEN,

@@ -45,7 +45,7 @@ class QueueIn(RequestModel):
 
 
 class SelectorIn(RequestModel):
-    """Which jobs: those that match everything given; any of the tags, any of the ids. Nothing given: all of them."""
+    """Which jobs: those that match everything given; all of the tags, any of the ids. Nothing given: all of them."""
 
     tags: list[str] | None = None
     namespace: Annotated[str, documented(maxLength=63)] | None = None

@@ -17,10 +17,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from cronsvc.errors import CronsvcError, FieldError, InvalidInput, NotFound
+from cronsvc.domain.callback_token import CallbackGrant
+from cronsvc.errors import CronsvcError, FieldError, Forbidden, InvalidInput, NotFound
 from cronsvc.services.access import Caller, Role
-from cronsvc.web import auth, csrf
-from cronsvc.web.body import FORM_TYPE, check_texts, media_type, parse_json, read_body, require_json_type
+from cronsvc.services.callers import everywhere, within
+from cronsvc.web import auth, callback_auth, csrf
+from cronsvc.web.body import FORM_TYPE, check_texts, media_type, parse_json, read_body, require_json_type, require_type
 from cronsvc.web.headers import UNEXPECTED_ERROR
 from cronsvc.web.models import QueryModel
 from cronsvc.web.problems import (
@@ -52,6 +54,15 @@ class Public(Enum):
 PUBLIC = Public.PUBLIC
 
 
+class CallbackToken(Enum):
+    """This route is for the bearer of the callback token that stands in its path, and for nobody else."""
+
+    IN_PATH = "token in the path"
+
+
+TOKEN_IN_PATH = CallbackToken.IN_PATH
+
+
 class Door(Enum):
     """How a route is entered: with a bearer key and JSON, or with a browser, a cookie and forms."""
 
@@ -70,6 +81,7 @@ class Call:
     query: Any = None
     body: Any = None
     document: Any = None  # the body as it was sent, for those who must know what was left out
+    callback: CallbackGrant | None = None  # of a callback token; there is no caller then
 
     @property
     def caller(self) -> Caller:
@@ -93,13 +105,15 @@ Handler = Callable[[Call], Awaitable[Response]]
 class Route:
     """One method of one path.
 
-    `access` is the least role, or PUBLIC; None is refused when the application is made. `body` documents and (unless
-    `reads_document`) parses the JSON body. `problems` are the ways to fail beyond those that follow from the rest.
+    `access` is the least role, or PUBLIC, or TOKEN_IN_PATH; None is refused when the application is made. `body`
+    documents and (unless `reads_document`) parses the JSON body. `problems` are the ways to fail beyond those that
+    follow from the rest. `takes_file` is a media type that comes as it is: the handler finds the bytes in `document`.
+    With `takes_callback_token` the token of the execution in the path does in place of a key.
     """
 
     method: str
     path: str
-    access: Role | Public | None
+    access: Role | Public | CallbackToken | None
     handler: Handler
     name: str
     summary: str
@@ -112,9 +126,11 @@ class Route:
     body: type[BaseModel] | None = None
     body_optional: bool = False
     reads_document: bool = False
+    takes_file: str | None = None
     takes_if_match: bool = False
     gives_etag: bool = False
     takes_idempotency_key: bool = False
+    takes_callback_token: bool = False
     problems: tuple[ProblemKind, ...] = field(default=())
 
 
@@ -122,13 +138,22 @@ class UnprotectedRouteError(Exception):
     """A route was declared without saying who may call it."""
 
 
+class UndocumentedRouteError(Exception):
+    """A route was declared without the words that the document shows for it."""
+
+
 def check_routes(routes: Sequence[Route]) -> None:
-    """Raise UnprotectedRouteError for a route without a role, ValueError for one that is declared twice."""
+    """Raise UnprotectedRouteError for a route without a role, UndocumentedRouteError for one without words.
+
+    ValueError: one is declared twice.
+    """
     seen: set[tuple[str, str]] = set()
     names: set[str] = set()
     for route in routes:
         if route.access is None:
             raise UnprotectedRouteError(f"{route.method} {route.path} names neither a role nor PUBLIC")
+        if not (route.name.strip() and route.summary.strip() and route.tag.strip()):
+            raise UndocumentedRouteError(f"{route.method} {route.path} needs a name, a summary and a tag")
         if (route.method, route.path) in seen or route.name in names:
             raise ValueError(f"{route.method} {route.path} ({route.name}) is declared twice")
         seen.add((route.method, route.path))
@@ -171,27 +196,52 @@ class PathEndpoint:
             raise Refused(METHOD_NOT_ALLOWED, f"This path takes {allowed}.", {"Allow": allowed})
         if route.door is Door.PAGE:
             csrf.require_same_origin(request.method, request.headers)
-        identity = await self._identify(request, route)
+        callback = await self._callback(request, route)
+        identity = await self._identify(request, route) if callback is None else None
         query = read_query(route.query, request.query_params) if route.query else None
         body, document = await self._read_body(request, route)
-        return await route.handler(Call(request, self.services, self.settings, identity, query, body, document))
+        call = Call(request, self.services, self.settings, identity, query, body, document, callback)
+        if callback is not None:
+            with everywhere():
+                return await route.handler(call)
+        if identity is None:
+            return await route.handler(call)
+        with within(identity):
+            try:
+                return await route.handler(call)
+            except NotFound:
+                if identity.held_back:
+                    raise Forbidden(
+                        "There is no such thing in the namespaces where your role reaches far enough for this."
+                    ) from None
+                raise
+
+    async def _callback(self, request: Request, route: Route) -> CallbackGrant | None:
+        if route.access is TOKEN_IN_PATH:
+            return await callback_auth.path_grant(request, self.services.callbacks)
+        if route.takes_callback_token:
+            return await callback_auth.header_grant(request, self.services.callbacks)
+        return None
 
     async def _identify(self, request: Request, route: Route) -> Caller | None:
         if isinstance(route.access, Role):
             find = auth.bearer_caller if route.door is Door.API else auth.session_caller
             caller = await find(request, self.services.access)
-            auth.require_role(caller, route.access)
-            return caller
+            return caller.acting_as(route.access)
         if route.access is PUBLIC:
             return None
         raise UnprotectedRouteError(f"{route.method} {route.path}")  # create_app has refused it already
 
     async def _read_body(self, request: Request, route: Route) -> tuple[BaseModel | None, Any]:
-        if route.body is None:
+        if route.body is None and route.takes_file is None:
             return None, None
+        if route.takes_file is not None:
+            require_type(request, route.takes_file)
         raw = await read_body(
             request, max_bytes=self.settings.max_body_bytes, deadline_seconds=self.settings.body_deadline_seconds
         )
+        if route.body is None:
+            return None, raw
         if route.door is Door.PAGE:
             document: Any = _read_form(request, raw)
         elif not raw and route.body_optional:

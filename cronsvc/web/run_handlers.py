@@ -51,6 +51,8 @@ async def list_executions(call: Call) -> Response:
         job_id=query.job_id,
         status=query.status,
         trigger=query.trigger,
+        backfill_id=query.backfill_id,
+        recovery_id=query.recovery_id,
         cursor=query.cursor,
         limit=query.limit,
     )

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from cronsvc.domain.execution import Status, Trigger
+from cronsvc.web.dependency_models import CauseAnswer
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
 from cronsvc.web.scalars import Instant, QueryCount, QueryId
 
@@ -16,10 +17,20 @@ class ErrorAnswer(AnswerModel):
     message: str
 
 
+class CallbackWaitAnswer(AnswerModel):
+    """The target answered 202 and will call: since when that is so, and by when it must."""
+
+    since: Instant | None
+    heartbeat_due: Instant | None
+    end_due: Instant | None
+
+
 class ExecutionAnswer(AnswerModel):
     """One occurrence of a job. A SKIPPED row may stand for a whole range, up to `skippedUntil`.
 
     A FAILED one without `resolvedAt` is a dead letter. `cancelRequestedAt` of a RUNNING one: its worker shall stop it.
+    `callback`: it waits for its target's call, and no worker holds it. `causedBy`: the ends that brought it about.
+    `children`: how many executions it has started; while `waitsForChildren` it holds no worker either.
     """
 
     id: int
@@ -46,6 +57,10 @@ class ExecutionAnswer(AnswerModel):
     error: ErrorAnswer | None
     log_details: Any
     backfill_id: int | None
+    caused_by: list[CauseAnswer]
+    parent_id: int | None
+    children: int
+    waits_for_children: bool
     revision: int
     cancel_requested_at: Instant | None
     cancel_requested_by: str | None
@@ -53,11 +68,18 @@ class ExecutionAnswer(AnswerModel):
     resolved_at: Instant | None
     resolved_by: str | None
     resolve_note: str | None
+    callback: CallbackWaitAnswer | None
 
 
 class ExecutionList(AnswerModel):
     items: list[ExecutionAnswer]
     next_cursor: str | None
+
+
+class ChildList(ExecutionList):
+    """Children of an execution; `counts`: how many of all are in which status."""
+
+    counts: dict[str, int]
 
 
 class AttemptAnswer(AnswerModel):
@@ -94,6 +116,8 @@ class ExecutionQuery(QueryModel):
     job_id: QueryId | None = None
     status: Status | None = None
     trigger: Trigger | None = None
+    backfill_id: QueryId | None = None
+    recovery_id: QueryId | None = None
     cursor: Annotated[str, Field(max_length=1000)] | None = None
     limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
 

@@ -99,7 +99,8 @@ async def me(call: Call) -> Response:
     """Who the key speaks for."""
     caller = call.caller
     namespaces = None if caller.namespaces is None else list(caller.namespaces)
-    return answer(MeAnswer(actor=caller.actor, role=caller.role, namespaces=namespaces))
+    roles = None if caller.roles is None else dict(caller.roles)
+    return answer(MeAnswer(actor=caller.actor, role=caller.role, namespaces=namespaces, roles=roles))
 
 
 async def list_keys(call: Call) -> Response:
@@ -116,6 +117,7 @@ async def create_key(call: Call) -> Response:
         name=body.name,
         role=body.role,
         namespaces=body.namespaces,
+        roles=body.roles,
         created_by=call.caller.actor,
         expires_at=body.expires_at,
         granted_by=call.caller,

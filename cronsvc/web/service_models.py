@@ -129,17 +129,24 @@ class StatusAnswer(AnswerModel):
 
 
 class MeAnswer(AnswerModel):
-    """Who the credential speaks for. `namespaces`: null means all of them."""
+    """Who the credential speaks for. `namespaces`: null means all of them.
+
+    `roles` says the role in each namespace where they differ; `role` is then the least of them.
+    """
 
     actor: str
     role: Role
     namespaces: list[str] | None
+    roles: dict[str, Role] | None
 
 
 class KeyIn(RequestModel):
+    """One `role`, in `namespaces` or everywhere; or `roles`, one for each namespace."""
+
     name: str
-    role: Role
+    role: Role | None = None
     namespaces: list[str] | None = None
+    roles: dict[str, Role] | None = None
     expires_at: Instant | None = None
 
 
@@ -155,6 +162,7 @@ class KeyAnswer(AnswerModel):
     expires_at: Instant | None
     last_used_at: Instant | None
     revoked_at: Instant | None
+    roles: dict[str, Role] | None
 
 
 class KeyCreated(KeyAnswer):

@@ -7,7 +7,9 @@ from cronsvc.services.access import Access
 from cronsvc.services.backfills import Backfills
 from cronsvc.services.bulk_pausing import BulkPausing
 from cronsvc.services.calendars import Calendars
+from cronsvc.services.callbacks import Callbacks
 from cronsvc.services.dead_letters import DeadLetters
+from cronsvc.services.dependencies import Dependencies
 from cronsvc.services.ending import Endings
 from cronsvc.services.executions import Executions
 from cronsvc.services.explaining import Explaining
@@ -16,8 +18,10 @@ from cronsvc.services.jobs import Jobs
 from cronsvc.services.monitoring import Monitoring
 from cronsvc.services.queues import Queues
 from cronsvc.services.recoveries import Recoveries
+from cronsvc.services.secrets import Secrets
 from cronsvc.services.status import StatusReader
 from cronsvc.services.windows import Windows
+from cronsvc.web.sign_in import SignIn
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +43,22 @@ class Services:
     recoveries: Recoveries
     calendars: Calendars
     windows: Windows
+    dependencies: Dependencies
+    callbacks: Callbacks
+    secrets: Secrets
 
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """`secure_cookies`: None follows the scheme of each request. `refresh_seconds` is the page's own pace."""
+    """`secure_cookies`: None follows the scheme of each request. `refresh_seconds` is the page's own pace.
+
+    `allowed_hosts`: the names requests may be addressed to, none for any. `sign_in`: an identity provider besides keys.
+    """
 
     max_body_bytes: int = 262_144
     body_deadline_seconds: float = 10.0
     secure_cookies: bool | None = None
     refresh_seconds: int = 10
     version: str = __version__
+    allowed_hosts: tuple[str, ...] = ()
+    sign_in: SignIn | None = None

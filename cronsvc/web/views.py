@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from cronsvc.domain.execution import Attempt, Execution, Trigger
+from cronsvc.domain.explain_callback import waiting_words
+from cronsvc.domain.explain_dependency import cause_words, children_words
 from cronsvc.domain.job import Job, JobDefinition, Pause, Retention
 from cronsvc.domain.retry import Backoff, BackoffType
 from cronsvc.domain.schedule import Schedule, describe
@@ -235,6 +237,9 @@ def execution_facts(execution: Execution) -> list[Fact]:
         ("Took", took(duration_ms(execution.start_time, execution.end_time))),
         ("Attempt", f"{execution.attempt} of {execution.max_attempts}"),
         ("Worker", execution.worker_id),
+        ("Waiting", sentence(waiting_words(execution)) if execution.awaits_callback else None),
+        ("Caused by", sentence(cause_words(execution) or "") or None),
+        ("Children", sentence(children_words(execution) or "") or None),
         ("Queue", execution.queue),
         ("Revision", str(execution.revision)),
         ("Progress", f"{execution.progress} %" if execution.progress is not None else None),
@@ -247,6 +252,14 @@ def execution_facts(execution: Execution) -> list[Fact]:
         Fact(name, value if name == "Log" and isinstance(value, str) else pretty(value), code=True)
         for name, value in documents
         if value is not None
+    ]
+
+
+def cause_links(execution: Execution) -> list[tuple[int, str]]:
+    """The executions whose ends led to it, each with words for its link."""
+    return [
+        (id_ := cause["executionId"], f"#{id_} of {cause.get('jobName') or cause['jobId']}: {cause['status']}")
+        for cause in execution.causes or ()
     ]
 
 

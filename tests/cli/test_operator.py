@@ -74,7 +74,7 @@ def test_check_of_a_good_deployment(migrated: dict[str, str]) -> None:
     done = cronsvc("check", **migrated)
     assert done.returncode == 0, done.stdout
     lines = {line.split("  ")[0].strip(): line for line in done.stdout.splitlines()}
-    assert set(lines) == {"settings", "postgres", "schema", "redis", "job types"}
+    assert set(lines) == {"settings", "postgres", "schema", "redis", "job types", "issuers"}
     assert all(" ok " in line for line in lines.values())
     assert f"revision {HEAD}" in lines["schema"] and "API_CALL" in lines["job types"]
 

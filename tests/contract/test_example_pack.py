@@ -15,8 +15,8 @@ from cronsvc.executors.registry import GROUP, load_executors
 from cronsvc.services.job_validation import payload_faults
 from cronsvc.services.running import Runner
 from cronsvc.store.pool import Database
-from tests.services.test_running import attempt, outcomes, state, waiting, worker
 from tests.support.rows import one
+from tests.support.running import attempt, outcomes, state, waiting, worker
 
 ROOT = Path(__file__).parents[2]
 PACK = ROOT / "ecosystem/packs/example_job_type"

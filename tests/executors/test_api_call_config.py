@@ -246,7 +246,7 @@ def test_every_fault_is_reported_at_once() -> None:
         "taskPayload.config.params.a",
     }
     assert "did you mean method?" in found["taskPayload.config.methd"]
-    assert "data, headers, method, params, url" in found["taskPayload.config.methd"]
+    assert "form, headers, json, method, params" in found["taskPayload.config.methd"]
 
 
 @pytest.mark.parametrize("config", [None, [], "http://h.example/", 5])

@@ -15,6 +15,7 @@ from cronsvc.errors import ConfigError
 from cronsvc.executors.base import ExecutorSettings, NotInstalled
 from cronsvc.executors.command import OUTPUT_BYTES, Command
 from tests.executors.attempts import context, faults, gone, pids_in
+from tests.executors.secrets import attempt_with
 
 SHELL = "/bin/sh"
 ALLOWED = {
@@ -213,3 +214,12 @@ async def test_a_program_dies_with_a_worker_that_is_killed(tmp_path: Path) -> No
 def test_a_list_of_commands_that_cannot_be_meant(value: str) -> None:
     with pytest.raises(ConfigError, match="CRONSVC_COMMANDS: "):
         load_settings({"CRONSVC_COMMANDS": value})
+
+
+async def test_a_variable_from_a_secret() -> None:
+    executor = command()
+    parsed = executor.parse({"command": "env", "environment": {"TARGET": "to {{secret:token}}"}})
+    given, _ = attempt_with(token="hunter22")
+    outcome = await executor.run(parsed, given)
+    assert "TARGET=to hunter22\n" in outcome.result["stdout"]
+    assert "hunter22" not in repr(parsed)

@@ -23,6 +23,9 @@ TABLE: list[tuple[int | Trouble, str, str]] = [
     (Trouble.UNSENT, RETRY, RETRY),
     (Trouble.TIMEOUT, RETRY, LOST),
     (Trouble.PROTOCOL, RETRY, LOST),
+    (Trouble.UNEXPECTED_BODY, RETRY, FAILED),
+    (Trouble.AUTH_LATER, RETRY, RETRY),
+    (Trouble.AUTH_FAILED, FAILED, FAILED),
     (Trouble.EGRESS_DENIED, FAILED, FAILED),
     (Trouble.INVALID_CONFIG, FAILED, FAILED),
 ]
@@ -50,6 +53,7 @@ def test_the_table_names_every_trouble() -> None:
 
 def test_error_types_are_the_published_ones() -> None:
     published = {"timeout", "connect", "egress_denied", "tls", "protocol", "invalid_config"}
+    published |= {"unexpected_body", "auth_failed"}
     assert {trouble.error_type for trouble in Trouble} == published
     assert judge(500, at_most_once=False).error_type == "http_status"
 

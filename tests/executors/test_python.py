@@ -232,10 +232,13 @@ def test_handlers_that_cannot_be_loaded_are_named() -> None:
 
 async def test_the_handler_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (code,) = re.findall(r"(?ms)^```python\n(.*?)^```$", readme)
-    (tmp_path / "handler_of_the_readme.py").write_text(code)
+    blocks = re.findall(r"(?ms)^```python\n(.*?)^```$", readme)
+    modules = tuple(f"handlers_of_the_readme_{number}" for number in range(len(blocks)))
+    for module, code in zip(modules, blocks, strict=True):
+        (tmp_path / f"{module}.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
-    executor = Python(ExecutorSettings(handler_modules=("handler_of_the_readme",)), installed=())
+    executor = Python(ExecutorSettings(handler_modules=modules), installed=())
+    executor.parse({"handler": "sync-services"})
     outcome = await executor.run(executor.parse({"handler": "sync-users"}), context())
     assert (outcome.result["processed"], outcome.result["succeeded"], outcome.result["errors"]) == (250, 249, 1)
     assert outcome.result["firstErrors"] == [{"item": "99", "error": "ValueError: no address"}]

@@ -16,6 +16,7 @@ from cronsvc.executors.base import ExecutorSettings, NotInstalled
 from cronsvc.executors.sql import Sql
 from tests.conftest import database_of
 from tests.executors.attempts import context, faults
+from tests.executors.secrets import attempt_with
 from tests.support.servers import Embedded, free_port
 from tests.support.waiting import until
 
@@ -320,3 +321,12 @@ def test_databases_come_from_the_environment_or_a_file(tmp_path: Any) -> None:
         with pytest.raises(ConfigError) as caught:
             load_settings({"CRONSVC_SQL_DSNS": bad})
         assert "CRONSVC_SQL_DSNS" in str(caught.value) and "hunter2" not in str(caught.value)
+
+
+async def test_parameters_from_secrets(bench: Bench) -> None:
+    statement = {"dsn": "db", "statement": "SELECT %(a)s::jsonb ->> 'k' AS a, %(b)s AS b"}
+    parsed = bench.executor.parse(statement | {"parameters": {"a": {"k": "{{secret:token}}"}, "b": "plain"}})
+    given, asked = attempt_with(token="hunter22")
+    outcome = await bench.executor.run(parsed, given)
+    assert outcome.result["rows"] == [{"a": "hunter22", "b": "plain"}]
+    assert asked.asked == [{"token"}]

@@ -70,7 +70,9 @@ def test_from_nothing_to_a_served_key_and_back(data_dir: Path) -> None:
         assert url.startswith("http://127.0.0.1:")
         assert sum(key in line for line in up.out) == 1
         assert not any(key in line for line in up.err)
-        assert mode(data_dir / "admin-key") == mode(data_dir / "env") == 0o600
+        assert mode(data_dir / "admin-key") == mode(data_dir / "env") == mode(data_dir / "secret-keys") == 0o600
+        made = (data_dir / "secret-keys").read_text().strip()
+        assert not any(made in line for line in (*up.out, *up.err))
         assert get(f"{url}/health") == get(f"{url}/ready") == 200
         assert get(f"{url}/api/v1/jobs") == 401
         assert get(f"{url}/api/v1/jobs", key) == 200
@@ -78,6 +80,8 @@ def test_from_nothing_to_a_served_key_and_back(data_dir: Path) -> None:
         joined = cronsvc("--env-file", str(data_dir / "env"), "check")
         assert joined.returncode == 0, joined.stdout
         assert f"revision {HEAD}" in joined.stdout
+        with_secrets = cronsvc("--env-file", str(data_dir / "env"), "secrets", "list")
+        assert with_secrets.returncode == 0, with_secrets.stderr
         second = cronsvc("up", "--data-dir", str(data_dir), "--port", "0")
         assert second.returncode == 1 and "another cronsvc already uses" in second.stderr
 
@@ -89,6 +93,7 @@ def test_from_nothing_to_a_served_key_and_back(data_dir: Path) -> None:
     with running("up", "--data-dir", str(data_dir), "--port", "0") as up:
         url = url_of(up)
         assert get(f"{url}/api/v1/jobs", key) == 200  # the data was kept, and with it the key
+        assert (data_dir / "secret-keys").read_text().strip() == made
         assert not any(key in line for line in up.out)
         assert up.printed("admin key") is not None
         assert up.stop() == 0, up.told()
@@ -130,7 +135,7 @@ def test_given_servers_are_used_each_by_itself(data_dir: Path, database_url: str
         url = url_of(up)
         assert get(f"{url}/ready") == 200
         assert [name for name in ("postgres", "valkey") if (data_dir / name).exists()] == ["valkey"]
-        assert set(dotenv_values(data_dir / "env")) == {"REDIS_URL"}
+        assert set(dotenv_values(data_dir / "env")) == {"REDIS_URL", "CRONSVC_PUBLIC_URL", "CRONSVC_SECRET_KEYS"}
         assert up.printed("psql") is None
         assert up.stop() == 0, up.told()
     with psycopg.connect(database_url) as conn:

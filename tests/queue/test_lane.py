@@ -119,6 +119,7 @@ def test_the_helpers_of_the_next_test_keep_a_good_body_good() -> None:
         with_identity(execution_id=2**63),
         with_identity(execution_id=True),
         with_identity(claim_no=1.5),
+        with_identity(claim_no=2**31),
         with_identity(job_id=None),
         with_identity(scheduled_time=2**62),
         with_identity(scheduled_time="2026-01-01"),

@@ -17,6 +17,7 @@ from cronsvc.services.scheduling import Scheduling
 from cronsvc.store import presence
 from cronsvc.store import running as store
 from cronsvc.store.pool import Database
+from tests.support.ending import waits_for_a_lock
 from tests.support.job_types import Held, Scripted
 from tests.support.rows import define, fetch, one
 from tests.support.waiting import until
@@ -279,3 +280,44 @@ async def test_a_rate_spreads_the_rest_over_time(db: Database, dispatcher: Dispa
         " WHERE status = 'QUEUED' ORDER BY dispatch_at",
     )
     assert waits == [(2, None), (4, None), (6, None), (8, None)]
+
+
+async def test_a_paused_queue_spends_no_token(db: Database, dispatcher: Dispatcher) -> None:
+    worker, (ticket, *_) = await rated_and_waiting(db, dispatcher)
+    async with db.transaction() as conn:
+        await conn.execute("UPDATE queues SET paused_at = clock_timestamp() WHERE name = 'slow'")
+    await worker.handle(ticket)
+    assert await one(db, "SELECT tokens, tokens_at FROM queues WHERE name = 'slow'") == (None, None)
+    assert {state[0] for state in await states(db)} == {"QUEUED"}
+
+
+async def test_a_pause_that_comes_between_the_count_and_the_claim_spends_no_token(
+    db: Database, dispatcher: Dispatcher
+) -> None:
+    """The worker has seen an open queue and waits for its counter; the pause commits; then the worker may go on."""
+    worker, (ticket, *_) = await rated_and_waiting(db, dispatcher)
+    async with db.transaction() as conn:
+        await conn.execute("INSERT INTO limit_scopes (scope) VALUES ('queue:slow')")
+    async with db.transaction() as held:
+        await held.execute("SELECT FROM limit_scopes WHERE scope = 'queue:slow' FOR UPDATE")
+        handling = asyncio.create_task(worker.handle(ticket))
+        await until(lambda: waits_for_a_lock(db), what="the worker to wait for the counter")
+        async with db.transaction() as conn:
+            await conn.execute("UPDATE queues SET paused_at = clock_timestamp() WHERE name = 'slow'")
+    await handling
+    assert {state[0] for state in await states(db)} == {"QUEUED"}
+    async with db.transaction() as conn:
+        await conn.execute("UPDATE queues SET paused_at = NULL WHERE name = 'slow'")
+    await worker.handle(ticket)
+    assert await worker.flush(20)
+    assert [state[0] for state in await states(db)].count("SUCCESS") == 1
+
+
+async def rated_and_waiting(db: Database, dispatcher: Dispatcher) -> tuple[Runner, list[Ticket]]:
+    """Two executions of a queue that begins one in two seconds, and a worker for them."""
+    await every_second(db, queue="slow")
+    async with db.transaction() as conn:
+        await conn.execute("UPDATE queues SET rate_per_minute = 30 WHERE name = 'slow'")
+    worker = await runner(db, Scripted())
+    await tick(db, dispatcher, 1)
+    return worker, await tickets(db)

@@ -14,12 +14,12 @@ from cronsvc.services.backfills import Wish
 from cronsvc.services.failing import end_overdue
 from cronsvc.services.scheduling import Scheduling
 from cronsvc.store.pool import Database
-from tests.services.test_backfills import NOON, hourly, row
-from tests.services.test_ending import failed, work
-from tests.services.test_running import NOW, attempt, runner, waiting
+from tests.support.backfills import NOON, hourly, row
 from tests.support.control import ALICE, Desk
+from tests.support.ending import failed, work
 from tests.support.job_types import Held, Scripted, failing
 from tests.support.rows import define, fetch
+from tests.support.running import NOW, attempt, runner, waiting
 
 Arrow = tuple[Status | None, Status]
 Taking = Callable[[Database], Awaitable[object]]

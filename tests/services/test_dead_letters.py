@@ -16,11 +16,11 @@ from cronsvc.services.dead_letters import Bulk, Wanted
 from cronsvc.store import dead_letters
 from cronsvc.store.dead_letters import Filter
 from cronsvc.store.pool import Database
-from tests.services.test_ending import acts, failed
-from tests.services.test_running import NOW, attempt, runner, state
 from tests.support.control import ALICE, BOB, RED, Desk
+from tests.support.ending import acts, failed
 from tests.support.job_types import Scripted, failing
 from tests.support.rows import define, fetch, one
+from tests.support.running import NOW, attempt, runner, state
 
 
 async def bury(db: Database, job_id: int, second: int, **columns: Any) -> int:

@@ -155,6 +155,10 @@ async def test_an_edit_ends_a_quarantine(db: Database) -> None:
     await fetch(db, "UPDATE jobs SET quarantine_reason = 'tzdata' RETURNING 1")
     again = await desk.jobs.replace(job.id, definition(), ALICE)
     assert (again.quarantine_reason, again.revision, again.next_fire_time) == (None, 1, job.next_fire_time)
+    assert await one(db, "SELECT actor, before ->> 'quarantine_reason' FROM audit_log WHERE action = 'release'") == (
+        ALICE.actor,
+        "tzdata",
+    )
 
 
 async def test_an_older_revision_is_refused(db: Database) -> None:

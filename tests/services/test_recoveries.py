@@ -11,7 +11,7 @@ from cronsvc.errors import Conflict, Forbidden, InvalidInput, NotFound
 from cronsvc.services.backfilling import advance_backfills
 from cronsvc.services.recoveries import JobRecovery, RecoveryPlan, RecoveryWish
 from cronsvc.store.pool import Database
-from tests.services.test_backfills import HOUR, NOON, end_all, hourly, hours, no_gaps, ran, row, unfinished
+from tests.support.backfills import HOUR, NOON, end_all, hourly, hours, no_gaps, ran, row, unfinished
 from tests.support.control import ALICE, RED, Desk
 from tests.support.rows import fetch, one
 

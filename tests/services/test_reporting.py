@@ -25,9 +25,9 @@ from cronsvc.services.running import Runner, rescue
 from cronsvc.store import reports as statements
 from cronsvc.store.pool import Database
 from tests.executors.attempts import gone, pids_in
-from tests.services.test_running import attempt, outcomes, runner, state, waiting, worker
 from tests.support.job_types import Scripted
 from tests.support.rows import fetch, one
+from tests.support.running import attempt, outcomes, runner, state, waiting, worker
 from tests.support.waiting import until
 
 HANDLERS = ExecutorSettings(handler_modules=("tests.support.handlers",))

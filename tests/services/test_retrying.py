@@ -10,11 +10,11 @@ from cronsvc.errors import Conflict, NotFound
 from cronsvc.services.running import rescue
 from cronsvc.store import partitions
 from cronsvc.store.pool import Database
-from tests.services.test_ending import acts, failed, waits_for_a_lock, work
-from tests.services.test_running import NOW, attempt, outcomes, runner, state, waiting
 from tests.support.control import ALICE, Desk
+from tests.support.ending import acts, failed, waits_for_a_lock, work
 from tests.support.job_types import Held, Scripted
 from tests.support.rows import fetch, one
+from tests.support.running import NOW, attempt, outcomes, runner, state, waiting
 from tests.support.waiting import until
 
 

@@ -14,7 +14,7 @@ from cronsvc.services.scheduling import Scheduling, settle
 from cronsvc.store.pool import Database
 from tests.support.rows import define, fetch, one
 
-NOW = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=5)
+NOW = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(hours=2)
 
 
 @pytest.fixture
@@ -104,6 +104,15 @@ async def test_one_bad_job_is_quarantined_and_the_others_fire(db: Database, disp
         await conn.execute("UPDATE jobs SET cron_expression = '* * * * * *' WHERE id = %s", (bad,))
     await Scheduling(db, dispatcher).tick(now=datetime.now(UTC) + timedelta(minutes=20))
     assert (await one(db, "SELECT quarantine_reason, fire_count > 0 FROM jobs WHERE id = %s", bad)) == (None, True)
+    assert await fetch(
+        db,
+        "SELECT actor, action, entity_id, after ->> 'quarantine_reason' FROM audit_log"
+        " WHERE action IN ('quarantine', 'release') ORDER BY id",
+    ) == [
+        ("cronsvc:scheduler", "quarantine", str(bad), reasons[bad]),
+        ("cronsvc:scheduler", "quarantine", str(nowhere), reasons[nowhere]),
+        ("sql:cronsvc", "release", str(bad), None),
+    ]
 
 
 async def test_a_job_written_by_sql_alone_is_armed_and_fires(db: Database, dispatcher: Dispatcher) -> None:
@@ -232,4 +241,4 @@ async def test_the_sleep_ends_at_the_next_thing_to_do(db: Database, dispatcher: 
     assert (empty.fire, empty.dispatch, empty.resume) == (None, None, None)
     await armed(db, at=NOW, cron_expression="* * * * *")
     due = await scheduling.seconds_until_due()
-    assert due.fire is not None and 0 < due.fire <= 300
+    assert due.fire is not None and 0 < due.fire <= 7200

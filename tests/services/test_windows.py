@@ -139,7 +139,7 @@ async def test_a_tick_under_way_and_the_end_of_its_window_do_not_miss_each_other
             return bool(await fetch(db, "SELECT FROM pg_locks WHERE NOT granted"))
 
         await until(waits, seconds=10, what="the end waits for the tick")
-        await planner._record(conn, planned)
+        await planner._record(conn, planned, judged)
     assert (await ending).held == 1
     assert await release_windows(db) == 1
 
@@ -221,7 +221,8 @@ async def test_selectors(db: Database) -> None:
     jobs = {
         "tagged": await armed(db, tags=["db", "nightly"]),
         "queued": await armed(db, queue="heavy"),
-        "both": await armed(db, queue="heavy", tags=["db"]),
+        "both": await armed(db, queue="heavy", tags=["db", "nightly", "other"]),
+        "one of two tags": await armed(db, queue="heavy", tags=["db"]),
         "elsewhere": await armed(db, namespace="red", tags=["db"], queue="heavy"),
     }
     await made(db, selector=Selector("default", ("db", "other"), "heavy"), during=During.SKIP)

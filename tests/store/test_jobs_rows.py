@@ -10,6 +10,7 @@ import pytest
 from psycopg import AsyncConnection, sql
 from psycopg.rows import dict_row
 
+from cronsvc.domain.dependencies import Condition, DependsOn, Mode, Operator, Upstream, When
 from cronsvc.domain.job import JobDefinition, MisfirePolicy, OverlapPolicy, Priority, Retention, TaskPayload
 from cronsvc.domain.retry import Backoff, BackoffType
 from cronsvc.domain.schedule import Schedule
@@ -49,6 +50,7 @@ FULL = JobDefinition(
     retry_on=("timeout", "http_status:503"),
     deadline_seconds=33,
     pause_after_failures=4,
+    depends_on=DependsOn((Upstream(900, None, When.FAILURE, Condition("a.b", ((Operator.IN, (1, None)),))),), Mode.ANY),
     timeout_seconds=3,
     retention=Retention(2, 1, 10),
     is_active=False,
@@ -67,12 +69,13 @@ async def test_every_field_survives_both_ways(db: Database) -> None:
     default = JobDefinition("", Schedule(), TaskPayload("", {}))
     same = {name for name in JobDefinition.__slots__ if getattr(FULL, name) == getattr(default, name)}
     assert same == set(), "a field that keeps its default proves nothing"
+    await define(db, id=900, namespace=FULL.namespace)
     async with db.transaction() as conn:
         stored = await jobs.insert(conn, FULL, cursor=Cursor(MOMENT, "x"))
     assert stored is not None
     assert stored.definition == FULL
     assert job_from_row(await row_of(db, stored.id)) == stored
-    (definition,) = await one(db, "SELECT definition FROM job_revisions")
+    (definition,) = await one(db, "SELECT definition FROM job_revisions WHERE job_id <> 900")
     assert definition_from_json(definition) == FULL == definition_for_readers(definition)
     assert set(definition_to_columns(FULL)) == set(definition) - {"id", "deleted_at"}
 
@@ -81,9 +84,12 @@ async def test_times_are_utc_whatever_the_session_speaks(database_url: str) -> N
     """The database speaks Asia/Kolkata unless the pool says otherwise; this connection does not."""
     async with await AsyncConnection.connect(database_url) as conn:
         assert await (await conn.execute("SHOW timezone")).fetchone() == ("Asia/Kolkata",)
+        upstream = "INSERT INTO jobs (id, namespace, name, task_payload) VALUES (900, %s, 'up', '{\"type\": \"X\"}')"
+        await conn.execute(upstream, (FULL.namespace,))
         stored = await jobs.insert(conn, FULL, cursor=Cursor(MOMENT, "x"))
         assert stored is not None
-        row = await (await conn.execute("SELECT definition FROM job_revisions")).fetchone()
+        definition = "SELECT definition FROM job_revisions WHERE job_id = %s"
+        row = await (await conn.execute(definition, (stored.id,))).fetchone()
     assert row is not None and "+05:30" in row[0]["anchor"]
     assert definition_from_json(row[0]) == FULL == stored.definition
     for instant in (stored.created_at, stored.next_fire_time, stored.definition.schedule.anchor):

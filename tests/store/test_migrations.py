@@ -54,6 +54,13 @@ CATALOGUES = {
                coalesce(obj_description(t.oid, 'pg_trigger'), '')
           FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE {ours} AND NOT t.tgisinternal""",
+    "policies": """
+        SELECT schemaname || '.' || tablename, policyname, permissive, roles::text, cmd, coalesce(qual, ''),
+               coalesce(with_check, '')
+          FROM pg_policies WHERE schemaname IN ('public', 'cronsvc_v1')""",
+    "row security": """
+        SELECT c.relname::text, c.relrowsecurity::text, c.relforcerowsecurity::text
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {ours} AND c.relkind IN ('r', 'p')""",
     "sequences": """
         SELECT schemaname || '.' || sequencename, data_type::text, start_value::text, increment_by::text,
                cache_size::text

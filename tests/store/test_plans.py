@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from psycopg import sql
 
-from cronsvc.store import dispatches, presence, queues, running, ticks
+from cronsvc.store import children, dependencies, dispatches, presence, queues, running, ticks
 from cronsvc.store.pool import Database
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -28,6 +28,22 @@ SELECT 1 + n %% 20000, %s - n * interval '10 seconds', CASE WHEN n %% 1000 = 0 T
 TIMES = [NOW - timedelta(seconds=10 * n) for n in range(1, 51)]
 KEYS: dict[str, Any] = {"job_ids": [1 + n for n in range(1, 51)], "times": TIMES}
 BOUNDS: dict[str, Any] = {"least": min(TIMES), "greatest": max(TIMES)}
+
+FINISHED = [
+    "claim_no",
+    "ready_at",
+    "status",
+    "status_reason",
+    "outcome",
+    "retry_seconds",
+    "result",
+    "error",
+    "http_status",
+    "excerpt",
+    "progress",
+    "log_details",
+    "attempt_error",
+]
 
 HOT: dict[str, tuple[str | sql.Composed, dict[str, Any]]] = {
     "next instants": (ticks.NEXT_INSTANTS, {}),
@@ -57,6 +73,25 @@ HOT: dict[str, tuple[str | sql.Composed, dict[str, Any]]] = {
     ),
     "claim": (running.CLAIM, KEYS | BOUNDS | {"worker_id": uuid4(), "claim_nos": [0] * 50, "admitted": False}),
     "abandoned": (running.ABANDONED, {"batch": 500}),
+    "finish": (
+        running.FINISH,
+        {
+            "job_id": KEYS["job_ids"],
+            "scheduled_time": TIMES,
+            **BOUNDS,
+            **dict.fromkeys(FINISHED, [None] * 50),
+            "refund": [False] * 50,
+        },
+    ),
+    "ends to act on": (dependencies.TAKE, {"batch": 500}),
+    "jobs that wait": (dependencies.LOCK_JOBS, {"upstreams": [1, 2, 3], "others": [4], "now": None}),
+    "waiting parents": (
+        children.LOCK_WAITING,
+        KEYS | BOUNDS,
+    ),
+    "children that have ended": (children.COUNT_AND_END, BOUNDS | {"ids": [1, 2, 3]}),
+    "children to call off": (children.CANCEL_CHILDREN, {"parent_ids": [1, 2, 3], "by": "x"}),
+    "parents beyond their deadline": (children.OVERDUE, {"batch": 100, "now": None}),
     "prune workers": (presence.PRUNE_WORKERS, {}),
 }
 
@@ -72,6 +107,7 @@ async def filled(db: Database) -> Database:
             "INSERT INTO workers (id, name, version, queues, concurrency, lease_until)"
             " SELECT gen_random_uuid(), 'w', '0', '{default}', 5, clock_timestamp() FROM generate_series(1, 10)"
         )
+        await conn.execute("INSERT INTO job_dependencies SELECT n, n + 1 FROM generate_series(1, 10000) AS n")
         await conn.execute("ANALYZE")
     return db
 

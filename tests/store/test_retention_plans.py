@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from cronsvc.store.callbacks import SILENT
 from cronsvc.store.failures import OVERDUE
 from cronsvc.store.partitions import LONGEST_RETENTION
 from cronsvc.store.pruning import SURPLUS
@@ -59,6 +60,19 @@ def rows_read(found: list[dict[str, Any]], table: str) -> int:
 def test_waiting_rows_past_their_deadline_are_found_by_an_index(busy: psycopg.Connection[Any]) -> None:
     found = plan(busy, OVERDUE, now=None, batch=100)
     assert rows_read(found, "job_executions") == 0 and rows_read(found, "jobs") <= 1
+
+
+def test_silent_targets_are_found_by_an_index(busy: psycopg.Connection[Any]) -> None:
+    busy.execute(
+        "UPDATE job_executions SET status = 'RUNNING', end_time = NULL,"
+        "       callback_due = now() + (extract(epoch FROM latest.at - scheduled_time) - 2.5) * interval '1 hour'"
+        "  FROM (SELECT max(scheduled_time) AS at FROM job_executions) AS latest"
+        " WHERE scheduled_time > latest.at - interval '3000 seconds'"
+    )
+    busy.execute("ANALYZE job_executions")
+    found = plan(busy, SILENT, batch=100)
+    assert rows_read(found, "job_executions") == 3
+    assert rows_read(plan(busy, SILENT, batch=2), "job_executions") <= 3
 
 
 def test_only_jobs_that_keep_less_are_looked_at(busy: psycopg.Connection[Any]) -> None:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cronsvc.handlers import Context, Permanent, Retry, Summary, SyncContext, handler
+from cronsvc.handlers import Child, Context, Permanent, Retry, Summary, SyncContext, handler
 
 
 @handler("echo")
@@ -153,3 +153,26 @@ async def threads(context: Context) -> str:
 
 def unmarked(context: Context) -> None:
     raise AssertionError("nobody may name this")
+
+
+@handler("limits")
+async def limits(context: Context) -> list[object]:
+    return [context.attempt, context.max_attempts, context.at_most_once]
+
+
+@handler("limits-sync")
+def limits_sync(context: SyncContext) -> list[object]:
+    return [context.attempt, context.max_attempts, context.at_most_once]
+
+
+@handler("fan-out")
+async def fan_out(context: Context) -> dict[str, Any]:
+    """Start a child of job `child` for each of `services`, and wait for them if asked."""
+    wanted = [Child(context.params["child"], {"service": each}) for each in context.params["services"]]
+    return {"children": await context.fan_out(wanted, wait=context.params.get("wait", False))}
+
+
+@handler("fan-out-sync")
+def fan_out_sync(context: SyncContext) -> dict[str, Any]:
+    wanted = [Child(context.params["child"], {"service": each}) for each in context.params["services"]]
+    return {"children": context.fan_out(wanted, wait=context.params.get("wait", False))}

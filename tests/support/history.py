@@ -168,6 +168,21 @@ def _unfinished(past: History) -> None:
         start_time=past.ago(minutes=6),
         ready_at=past.ago(minutes=6),
     )
+    past.execution(
+        busy,
+        past.ago(minutes=1),
+        queue="bulk",
+        status="RUNNING",
+        attempt=1,
+        claim_no=1,
+        start_time=past.ago(minutes=1),
+        ready_at=past.ago(minutes=1),
+        callback_since=past.ago(minutes=1),
+        callback_due=past.ago(minutes=-1),
+        callback_until=past.ago(hours=-1),
+        callback_heartbeat=120,
+        callback_worker=ALIVE,
+    )
     process = {"version": "0.1.0", "concurrency": 5, "queues": ["bulk", "default"]}
     past.insert("workers", id=ALIVE, name="host-a", lease_until=past.ago(days=-1), running=1, **process)
     past.insert(
@@ -185,6 +200,7 @@ def _unfinished(past: History) -> None:
 
 def _jobs_and_people(past: History) -> None:
     past.insert("api_keys", key_id="k1", name="alice", secret_hash=SECRET.encode(), role="admin", created_by="test")
+    past.insert("secrets", name="sealed", ciphertext=SECRET.encode(), key_id="0a1b2c3d", created_by="key:alice")
     past.insert(
         "audit_log", at=past.ago(days=8), actor="key:zoe", action="delete", entity="job", entity_id="999"
     )  # too long ago
@@ -192,6 +208,7 @@ def _jobs_and_people(past: History) -> None:
     window = {"starts_at": past.ago(days=-1), "ends_at": past.ago(days=-2), "during": "hold"}
     past.insert("maintenance_windows", name="upgrade", created_by="test", **window)
     past.job("broken", quarantine_reason="cronExpression: no such month")
+    past.job("dependent", depends_on={"on": [{"job": "broken"}]})
     window = {"window_from": past.ago(days=2), "window_to": past.ago(days=1), "direction": "oldest", "max_parallel": 1}
     past.insert("recoveries", selector={}, max_total=10, created_by="key:alice", **window)
     past.insert(

@@ -33,8 +33,9 @@ class Scripted:
 class Held(Scripted):
     """Attempts that stay in `run` until `release` is set; `started` tells that one began."""
 
-    def __init__(self) -> None:
+    def __init__(self, outcome: Outcome | None = None) -> None:
         super().__init__()
+        self._outcome = outcome or Outcome(result={"ok": True})
         self.started = asyncio.Event()
         self.release = asyncio.Event()
         self.cancelled = 0
@@ -47,7 +48,7 @@ class Held(Scripted):
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        return Outcome(result={"ok": True})
+        return self._outcome
 
 
 def failing(type_: str = "http_status", *, retryable: bool = True) -> Answer:

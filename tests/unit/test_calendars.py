@@ -21,8 +21,8 @@ from cronsvc.domain.schedule import (
     moved_to,
     next_fire,
     next_instant,
-    validate,
 )
+from cronsvc.domain.schedule_validation import validate
 from cronsvc.domain.zones import zone as rules_of  # the pinned rules, not the host's
 
 TICK = timedelta(microseconds=1)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from cronsvc.domain import cron
 from cronsvc.domain.cron_syntax import CronSyntaxError
-from cronsvc.domain.schedule import Schedule, ScheduleError, fires_between, last_fire, next_fire, validate
+from cronsvc.domain.schedule import Schedule, ScheduleError, fires_between, last_fire, next_fire
+from cronsvc.domain.schedule_validation import validate
 from tests.unit import oracle
 
 REPEATABLE = settings(

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cronsvc.domain.schedule import Schedule, ScheduleError, fires_between, next_fire, validate
+from cronsvc.domain.schedule import Schedule, ScheduleError, fires_between, next_fire
+from cronsvc.domain.schedule_validation import validate
 
 DATA = Path(__file__).parent / "data"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,6 +1,7 @@
 """The real application over real services, Postgres and Valkey, entered through ASGI."""
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,7 +17,9 @@ from cronsvc.services.access import Access, Role
 from cronsvc.services.backfills import Backfills
 from cronsvc.services.bulk_pausing import BulkPausing
 from cronsvc.services.calendars import Calendars
+from cronsvc.services.callbacks import Callbacks
 from cronsvc.services.dead_letters import DeadLetters
+from cronsvc.services.dependencies import Dependencies
 from cronsvc.services.dispatch import Dispatcher
 from cronsvc.services.ending import Endings
 from cronsvc.services.executions import Executions
@@ -26,10 +29,15 @@ from cronsvc.services.jobs import Jobs
 from cronsvc.services.monitoring import Monitoring
 from cronsvc.services.queues import Queues
 from cronsvc.services.recoveries import Recoveries
+from cronsvc.services.sealing import Keyring, new_key
+from cronsvc.services.secrets import Secrets
 from cronsvc.services.status import StatusReader
 from cronsvc.services.windows import Windows
 from cronsvc.store.pool import Database
 from cronsvc.web.app import Services, WebSettings, create_app
+
+# The key of every process in these tests.
+SECRET_KEY = new_key()
 
 SEED_JOB: Mapping[str, Any] = {
     "name": "Daily Report",
@@ -78,8 +86,9 @@ def http_client(app: Starlette) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=transport, base_url="http://cronsvc.test")
 
 
-@pytest.fixture
-async def services(db: Database, redis_url: str) -> AsyncIterator[Services]:
+@asynccontextmanager
+async def serving(db: Database, redis_url: str) -> AsyncIterator[Services]:
+    """The services of one process over this database."""
     broker = Broker.open(redis_url)
     executors = load_executors(ExecutorSettings(egress_allow=("127.0.0.1",)))
     dispatcher = Dispatcher(db, broker, redispatch=timedelta(seconds=5))
@@ -100,11 +109,20 @@ async def services(db: Database, redis_url: str) -> AsyncIterator[Services]:
             recoveries=Recoveries(db, Backfills(db, executors)),
             calendars=Calendars(db),
             windows=Windows(db),
+            dependencies=Dependencies(db),
+            callbacks=Callbacks(db),
+            secrets=Secrets(db, Keyring([SECRET_KEY])),
         )
     finally:
         for executor in executors.values():
             await executor.close()
         await broker.close()
+
+
+@pytest.fixture
+async def services(db: Database, redis_url: str) -> AsyncIterator[Services]:
+    async with serving(db, redis_url) as made:
+        yield made
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -13,7 +14,7 @@ from starlette.applications import Starlette
 from cronsvc.services.access import Role
 from cronsvc.store.pool import Database
 from cronsvc.web.app import Services, WebSettings, create_app
-from tests.support.rows import define, one
+from tests.support.rows import define, fetch, one
 from tests.web.conftest import Client
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -131,6 +132,19 @@ async def test_a_viewer_sees_no_buttons(http: httpx2.AsyncClient, keys: dict[Rol
     refused = await browser.submit(f"/jobs/{job['id']}/run")
     assert (refused.status_code, refused.headers["content-type"]) == (403, "text/html; charset=utf-8")
     assert "operator" in refused.text
+
+
+async def test_catching_up_leaves_what_was_held_back_to_the_next_tick(
+    operating: Browser, operator: Client, db: Database
+) -> None:
+    path = f"/jobs/{(await operator.make_job())['id']}"
+    await operating.submit(f"{path}/pause", back=path)
+    past = datetime(2026, 1, 1, tzinfo=UTC)
+    await fetch(db, "UPDATE jobs SET next_fire_time = %s RETURNING 1", past)
+    assert 'name="catchUp" value="yes"' in (await operating.get(path)).text
+    assert (await operating.submit(f"{path}/resume", back=path, catchUp="please")).status_code == 422
+    assert (await operating.submit(f"{path}/resume", back=path, catchUp="yes")).headers["location"] == path
+    assert await fetch(db, "SELECT next_fire_time, paused_at FROM jobs") == [(past, None)]
 
 
 async def test_the_buttons_do_what_they_say(operating: Browser, operator: Client, db: Database) -> None:

@@ -66,10 +66,10 @@ async def test_the_page_shows_the_lines(operator: Client, db: Database) -> None:
     ]
 
 
-async def test_the_job_types_of_this_release(operator: Client) -> None:
+async def test_the_job_types_of_this_release(admin: Client) -> None:
     async def refused(kind: str, config: dict[str, Any]) -> dict[str, str]:
         body = {"name": kind, "cronExpression": "0 9 * * *", "taskPayload": {"type": kind, "config": config}}
-        response = await operator.post("/api/v1/jobs", json=body)
+        response = await admin.post("/api/v1/jobs", json=body)
         return {} if response.status_code == 201 else reasons(response)
 
     assert "API_CALL, COMMAND, PYTHON, SQL" in (await refused("MAGIC", {}))["taskPayload.type"]

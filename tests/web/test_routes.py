@@ -17,7 +17,7 @@ from cronsvc.web.openapi import openapi_document, problems_of
 from cronsvc.web.page import Pages
 from cronsvc.web.problems import PROBLEMS
 from cronsvc.web.routes import API_ROUTES
-from cronsvc.web.routing import PUBLIC, Call, Door, Route, UnprotectedRouteError
+from cronsvc.web.routing import PUBLIC, TOKEN_IN_PATH, Call, Door, Route, UnprotectedRouteError
 from tests.web.conftest import SEED_JOB, Client
 
 TABLE = route_table(Pages(WebSettings()))
@@ -27,6 +27,8 @@ PUBLIC_ROUTES = {
     ("GET", "/openapi.json"),
     ("GET", "/login"),
     ("POST", "/login"),
+    ("GET", "/login/oidc"),
+    ("GET", "/login/oidc/callback"),
     ("POST", "/logout"),
     ("GET", "/problems/{slug}"),
     ("GET", "/static/{name}"),
@@ -89,6 +91,27 @@ async def test_the_matrix_of_roles_and_routes(http: httpx2.AsyncClient, keys: di
             else:
                 assert response.status_code == 403, (route.method, path, role)
                 assert route.access.value in response.json()["detail"]
+
+
+async def test_routes_for_a_token_are_open_to_no_key(http: httpx2.AsyncClient, keys: dict[Role, str]) -> None:
+    """The token in the path is the credential; a key beside it or in its place is none."""
+    routes = [route for route in TABLE if route.access is TOKEN_IN_PATH]
+    acts = ("progress", "complete")
+    assert {route.path for route in routes} == {f"/api/v1/callbacks/{{token}}/{act}" for act in acts}
+    for route in routes:
+        for place in ("424242", *keys.values()):
+            for headers in ({}, *({"Authorization": f"Bearer {key}"} for key in keys.values())):
+                response = await http.request(route.method, route.path.replace("{token}", place), headers=headers)
+                assert response.status_code == 401, (route.path, place)
+
+
+async def test_a_token_beside_a_role_is_for_the_routes_that_say_so(http: httpx2.AsyncClient) -> None:
+    taking = {route.path for route in TABLE if route.takes_callback_token}
+    assert taking == {f"/api/v1/executions/{{executionId}}/{act}" for act in ("progress", "complete")}
+    assert all(route.access is Role.OPERATOR for route in TABLE if route.takes_callback_token)
+    headers = {"Authorization": "Bearer cbt_" + "A" * 98}
+    for path in taking:
+        assert (await http.post(concrete(path), headers=headers)).status_code == 401
 
 
 async def test_the_matrix_of_roles_and_pages(

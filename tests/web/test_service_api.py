@@ -93,6 +93,7 @@ async def test_me(viewer: Client) -> None:
         "actor": "key:test-viewer",
         "role": "viewer",
         "namespaces": None,
+        "roles": None,
     }
 
 

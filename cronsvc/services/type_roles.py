@@ -1,0 +1,26 @@
+"""Some job types reach further than others: a SQL or COMMAND job acts with what the operator's servers may do.
+
+Promise: nobody defines such a job, changes one, turns another job into one or gives one params, unless they have the
+role that its type asks for in its namespace; the refusal comes before anything is written. Pausing, resuming and
+running such a job as it is defined need no more than for any other.
+"""
+
+from collections.abc import Mapping
+
+from cronsvc.domain.job import JobDefinition
+from cronsvc.errors import Forbidden
+from cronsvc.executors.base import Executor
+from cronsvc.executors.options import role_needed
+from cronsvc.services.callers import Caller, Role
+
+
+def check_type_role(
+    caller: Caller, executors: Mapping[str, Executor], *definitions: JobDefinition, act: str = "define or change"
+) -> None:
+    """Raise Forbidden unless the caller has the role that the type of each asks for; an unknown type asks for none."""
+    for definition in definitions:
+        kind, namespace = definition.task_payload.type, definition.namespace
+        needed = Role(role_needed(executors.get(kind)))
+        role = caller.role if caller.roles is None else caller.roles.get(namespace, caller.role)
+        if not role.reaches(needed):
+            raise Forbidden(f"to {act} jobs of type {kind} takes the role {needed}; in {namespace} you have {role}")
