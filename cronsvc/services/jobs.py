@@ -17,7 +17,7 @@ from cronsvc.domain.job import Job, JobDefinition
 from cronsvc.domain.schedule import ScheduleError
 from cronsvc.errors import Conflict, Forbidden, NotFound, PreconditionFailed
 from cronsvc.executors.base import Executor
-from cronsvc.services import job_edits
+from cronsvc.services import job_edits, slow_checks
 from cronsvc.services.access import Caller
 from cronsvc.services.closed_days import with_closed_days
 from cronsvc.services.dispatch import Dispatcher
@@ -62,12 +62,13 @@ class Jobs:
         _allow(definition.namespace, caller)
         check_type_role(caller, self._executors, definition)
         definition = self._with_queue(definition)
+        slow = await slow_checks.of_definition(definition, self._executors)
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
             now = await jobs.now(conn)
             if definition.schedule.calendar is not None:
                 await calendars.hold(conn, namespace=definition.namespace)
             definition = await with_closed_days(conn, definition)
-            more = await definition_faults(conn, definition, self._executors)
+            more = [*await definition_faults(conn, definition, self._executors), *slow]
             return await job_edits.create(conn, checked(definition, self._executors, now=now, more=more), now=now)
 
     async def get(self, job_id: int, caller: Caller) -> Job:
@@ -125,12 +126,13 @@ class Jobs:
         if_revision: int | None = None,
     ) -> Job:
         """`replace` with what `change` makes of the present definition, read under the lock: no edit gets lost."""
+        slow = await slow_checks.of_edit(self._db, job_id, change, caller, self._executors, if_revision=if_revision)
         async with self._editing(job_id, caller, if_revision, redefines=True) as (conn, locked):
             definition = self._with_queue(change(locked.job.definition))
             _allow(definition.namespace, caller)
             check_type_role(caller, self._executors, locked.job.definition, definition)
             definition = await with_closed_days(conn, definition)
-            return await job_edits.redefine(conn, locked, definition, self._executors)
+            return await job_edits.redefine(conn, locked, definition, self._executors, slow)
 
     async def delete(self, job_id: int, caller: Caller, *, if_revision: int | None = None) -> None:
         """Delete a job: nothing of it fires again, what waits is cancelled, its history stays. Then it is NotFound."""
@@ -190,13 +192,14 @@ class Jobs:
         self, job_id: int, caller: Caller, params: Mapping[str, Any] | None, once: OnceKey | None
     ) -> Triggered:
         await self._make_room()
+        slow = await slow_checks.of_params(self._db, job_id, params, caller, self._executors)
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
             job = _visible(await jobs.hold(conn, _known(job_id)), job_id, caller)
             if once is not None and (begun := await once.begun(conn, job_id)) is not None:
                 return Triggered(begun, replayed=True)
             if params:
                 check_type_role(caller, self._executors, job.definition, act="give params to")
-            more = await params_faults(conn, job, params, self._executors)
+            more = [*await params_faults(conn, job, params, self._executors), *slow]
             accepted = check_params(job, params, self._executors, more)
             execution = None
             while execution is None:  # the microsecond was taken by another trigger of this job: take a later one
@@ -270,11 +273,13 @@ class Jobs:
     async def _editing(
         self, job_id: int, caller: Caller, if_revision: int | None = None, *, redefines: bool = False
     ) -> AsyncIterator[tuple[Conn, JobState]]:
-        """The transaction of an edit: what is already due is recorded as it was defined, then the row is locked."""
+        """The transaction of an edit: the row is locked, and what is already due is recorded as it was defined."""
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
             if redefines:
                 await calendars.hold(conn, job_id=_known(job_id))
-            tickets = await settle(conn, _known(job_id), self._dispatcher)
+            # Before anything is settled: who holds the job to reach its executions must not wait for us in a circle.
+            await jobs.lock(conn, _known(job_id))
+            tickets = await settle(conn, job_id, self._dispatcher)
             locked = await jobs.lock(conn, job_id)
             job = _visible(None if locked is None else locked.job, job_id, caller)
             assert locked is not None

@@ -1,1 +1,0 @@
--- The fence of a restored database.
