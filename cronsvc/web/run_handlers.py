@@ -9,12 +9,16 @@ from cronsvc.errors import InvalidInput
 from cronsvc.services.paging import Page
 from cronsvc.services.triggering import FIELD
 from cronsvc.web.answers import answer
+from cronsvc.web.fields import listed
 from cronsvc.web.mapping import execution_answer, execution_detail, progress_answer
 from cronsvc.web.routing import Call
 from cronsvc.web.run_models import (
+    ExecutionAnswer,
     ExecutionList,
-    ExecutionQuery,
-    JobExecutionQuery,
+    ExecutionListQuery,
+    ExecutionSort,
+    JobExecutionListQuery,
+    JobExecutionSort,
     TriggerByNameIn,
     TriggerIn,
 )
@@ -45,7 +49,9 @@ async def _trigger(call: Call, job_id: int, params: dict[str, Any] | None) -> Re
 
 async def list_executions(call: Call) -> Response:
     """Executions of all jobs, the newest first."""
-    query: ExecutionQuery = call.query
+    query: ExecutionListQuery = call.query
+    if query.job_id is not None and "sort" in query.model_fields_set:
+        raise InvalidInput.of("sort", "does not go with jobId; /jobs/{jobId}/executions?sort= has that")
     page = await call.services.executions.list(
         call.caller,
         job_id=query.job_id,
@@ -53,24 +59,26 @@ async def list_executions(call: Call) -> Response:
         trigger=query.trigger,
         backfill_id=query.backfill_id,
         recovery_id=query.recovery_id,
+        oldest_first=query.sort is ExecutionSort.OLDEST,
         cursor=query.cursor,
         limit=query.limit,
     )
-    return _listed(page)
+    return _listed(page, query.fields)
 
 
 async def list_job_executions(call: Call) -> Response:
     """Executions of one job, live or deleted, the latest first."""
-    query: JobExecutionQuery = call.query
+    query: JobExecutionListQuery = call.query
     page = await call.services.executions.list(
         call.caller,
         job_id=call.id_in_path("jobId"),
         status=query.status,
         trigger=query.trigger,
+        oldest_first=query.sort is JobExecutionSort.EARLIEST,
         cursor=query.cursor,
         limit=query.limit,
     )
-    return _listed(page)
+    return _listed(page, query.fields)
 
 
 async def get_execution(call: Call) -> Response:
@@ -90,5 +98,6 @@ def _accepted(execution: Execution, *, replayed: bool = False) -> Response:
     return answer(execution_answer(execution), status=202, headers=headers)
 
 
-def _listed(page: Page[Execution]) -> Response:
-    return answer(ExecutionList(items=[execution_answer(item) for item in page.items], next_cursor=page.next_cursor))
+def _listed(page: Page[Execution], fields: str | None) -> Response:
+    items = [execution_answer(item) for item in page.items]
+    return listed(ExecutionList(items=items, next_cursor=page.next_cursor), items, ExecutionAnswer, fields)

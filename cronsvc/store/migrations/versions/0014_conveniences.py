@@ -1,4 +1,4 @@
-"""Budgets and breakers per host, limits per namespace."""
+"""Requests that may be sent again: a key and the answer it got."""
 
 from cronsvc.store.migrations.statements import run_file
 
@@ -8,4 +8,4 @@ down_revision = "0013"
 
 def upgrade() -> None:
     """Add to the schema of 0013; what the previous release reads stays as it is."""
-    run_file("0014_outbound.sql")
+    run_file("0014_conveniences.sql")

@@ -1,1 +1,0 @@
--- Budgets and breakers per host, limits per namespace.
