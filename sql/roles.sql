@@ -29,6 +29,10 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Up to Postgres 14 everybody may create in `public`, and a function there with a better matching signature than Postgres' own
+-- would be run by whoever asks next, with that role's rights.
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+
 -- ---------------------------------------------------------------------------------------------------------------------
 -- The auditor
 -- ---------------------------------------------------------------------------------------------------------------------

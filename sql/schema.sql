@@ -286,6 +286,7 @@ CREATE TABLE job_executions (
     children       integer NOT NULL DEFAULT 0,
     children_tolerated integer,
     announced_claim integer,
+    run_again_at   timestamptz,
     -- While a RUNNING row waits for its target's call: since when; when silence and when time itself end the attempt; how
     -- long the target may be silent; and the worker that sent the request, for worker_id is null as long. That keeps every
     -- rescue away. Null otherwise.
@@ -356,8 +357,8 @@ CREATE INDEX job_executions_running ON job_executions (worker_id) WHERE status =
 COMMENT ON INDEX job_executions_running IS 'Serves the rescue: what a lost worker holds.';
 CREATE INDEX job_executions_unfinished ON job_executions (job_id) WHERE status = 'QUEUED' OR status = 'RUNNING';
 COMMENT ON INDEX job_executions_unfinished IS 'Serves the question whether a job has anything unfinished.';
-CREATE INDEX job_executions_held ON job_executions (job_id, scheduled_time) WHERE held IS NOT NULL;
-COMMENT ON INDEX job_executions_held IS 'Serves the release of what is held.';
+CREATE INDEX job_executions_held ON job_executions (job_id, scheduled_time) WHERE held = 'overlap' OR held = 'limit';
+COMMENT ON INDEX job_executions_held IS 'Serves the release of what waits for others to end, and whether there is any.';
 COMMENT ON COLUMN job_executions.held IS 'A QUEUED row that waits for something other than time: overlap, limit, queue_paused, or maintenance (until ready_at). A RUNNING one: children. Its dispatch_at is null.';
 COMMENT ON COLUMN job_executions.window_id IS 'The maintenance window that skipped or held it.';
 -- What maintenance windows hold, by the moment at which a scheduler looks again.
@@ -385,6 +386,7 @@ COMMENT ON COLUMN job_executions.child_key IS 'Among the children of one parent:
 COMMENT ON COLUMN job_executions.children IS 'How many children it has started.';
 COMMENT ON COLUMN job_executions.children_tolerated IS 'Set: it waits for its children when its handler has ended, and so many may end without success.';
 COMMENT ON COLUMN job_executions.announced_claim IS 'The claim whose finish has looked who waits for the end; book-keeping of the trigger job_executions_ended.';
+COMMENT ON COLUMN job_executions.run_again_at IS 'When it was last let run again after its end; the first start of a child that had failed or been cancelled by then lets that run again, too.';
 CREATE INDEX job_executions_children ON job_executions (parent_id, status, id) WHERE parent_id IS NOT NULL;
 
 COMMENT ON INDEX job_executions_children IS 'Serves the children of an execution: which there are, how many have ended.';
@@ -1004,10 +1006,13 @@ CREATE TABLE execution_ends (
     children       integer NOT NULL DEFAULT 0,
     parent_job_id  bigint,
     parent_time    timestamptz,
-    ended_at       timestamptz NOT NULL DEFAULT clock_timestamp()
+    ended_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    after_job_id   bigint NOT NULL DEFAULT 0
 );
 
 COMMENT ON TABLE execution_ends IS 'Ends that a dependent job, a parent or children have to hear of; a scheduler deletes each in the transaction that acts on it.';
+COMMENT ON COLUMN execution_ends.children IS 'How many children the execution had started; 0 also when they have heard of the end.';
+COMMENT ON COLUMN execution_ends.after_job_id IS 'The jobs up to this id that depend on the job have heard of the end: one with very many is acted on in parts.';
 
 -- What ends a row without saying so itself (anything but a worker's finish) is caught here. A finish looks who waits in its
 -- own statement and marks the row with its claim, so that by far the most ends cost no call of this function.
@@ -1094,6 +1099,10 @@ BEGIN
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('cronsvc'), hashtext('dependencies'));
     DELETE FROM job_dependencies AS d WHERE d.job_id = NEW.id AND d.upstream_id <> ALL (wanted);
+    -- An open round has the verdicts of the definition that was in force.
+    IF TG_OP = 'UPDATE' AND NEW.depends_on IS DISTINCT FROM OLD.depends_on THEN
+        DELETE FROM dependency_rounds AS r WHERE r.job_id = NEW.id;
+    END IF;
     DELETE FROM dependency_rounds AS r WHERE r.job_id = NEW.id AND r.upstream_id <> ALL (wanted);
     IF EXISTS (SELECT FROM unnest(wanted) AS w(id)
                 WHERE NOT EXISTS (SELECT FROM jobs AS j WHERE j.id = w.id AND j.namespace = NEW.namespace AND j.deleted_at IS NULL)) THEN

@@ -10,10 +10,13 @@ import hashlib
 import hmac
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 PREFIX = "cbt_"
+
+# What is a token, or was cut out of one, wherever it stands.
+LIKENESS = PREFIX + r"[A-Za-z0-9_-]{20,}"
 
 _VERSION = 1
 _FIELDS = struct.Struct(">BIQQqIQ")  # version, key, execution, job, scheduled_time in microseconds, claim_no, expiry
@@ -26,7 +29,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class CallbackGrant:
-    """One attempt that the bearer may speak for. `expires`: whole seconds since 1970. `key_id`: what signed it."""
+    """One attempt that the bearer may speak for. `expires`: whole seconds since 1970. `key_id`: what signed it.
+
+    `token` is what was read; it belongs into nothing that is kept.
+    """
 
     key_id: int
     execution_id: int
@@ -34,6 +40,7 @@ class CallbackGrant:
     scheduled_time: datetime
     claim_no: int
     expires: int
+    token: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ def read(token: str) -> Unverified | None:
         return None
     if version != _VERSION:
         return None
-    grant = CallbackGrant(key_id, execution_id, job_id, scheduled_time, claim_no, expires)
+    grant = CallbackGrant(key_id, execution_id, job_id, scheduled_time, claim_no, expires, token)
     return Unverified(grant, fields, raw[_FIELDS.size :])
 
 

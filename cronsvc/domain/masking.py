@@ -23,6 +23,7 @@ class Masks:
 
     def __init__(self) -> None:
         self._forms: set[str] = set()
+        self._likenesses: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
 
     def hide(self, secret: str) -> None:
@@ -34,8 +35,16 @@ class Masks:
         forms = {form for part in parts if len(part) >= SHORTEST for form in _spellings(part)}
         if not forms <= self._forms:
             self._forms |= forms
-            longest_first = sorted(self._forms, key=lambda form: (-len(form), form))
-            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+            self._read()
+
+    def hide_like(self, likeness: str) -> None:
+        """Mask whatever this regular expression, one of ours, finds."""
+        self._likenesses.add(likeness)
+        self._read()
+
+    def _read(self) -> None:
+        longest_first = sorted(self._forms, key=lambda form: (-len(form), form))
+        self._pattern = re.compile("|".join([*map(re.escape, longest_first), *sorted(self._likenesses)]))
 
     @property
     def any(self) -> bool:

@@ -25,13 +25,15 @@ from cronsvc.domain.execution import ErrorDetail, Outcome
 from cronsvc.errors import InvalidInput
 from cronsvc.executors.api_call_answer import EXCERPT_BYTES, Exchange
 from cronsvc.executors.api_call_completion import (
+    FIELD,
     CallbackFault,
     callback_headers,
     not_offered,
     taken_over,
     with_completion,
 )
-from cronsvc.executors.api_call_config import SECRET_MEMBERS, PreparedCall, prepare, with_secrets
+from cronsvc.executors.api_call_config import ROUTING_MEMBERS, SECRET_MEMBERS, PreparedCall, prepare, with_secrets
+from cronsvc.executors.api_call_expect import MATCHES, pattern_fault
 from cronsvc.executors.api_call_oauth import Answer, Credentials, TokenRefused, Tokens
 from cronsvc.executors.api_call_redirects import REDIRECTS, Hop, NotFollowed, next_hop
 from cronsvc.executors.api_call_sessions import CONNECT_SECONDS, Sessions
@@ -40,14 +42,18 @@ from cronsvc.executors.api_call_tls import Tls, UnusableTls
 from cronsvc.executors.api_call_troubles import KNOWN, reason_of, trouble_of
 from cronsvc.executors.api_call_url import wire_spellings
 from cronsvc.executors.base import ExecutorSettings, RunContext
+from cronsvc.executors.config_faults import PATH
 from cronsvc.executors.egress import Egress
 from cronsvc.executors.outcomes import Trouble, http_date, judge, refused, retry_after_seconds
+
+EXAMINED_AT_ONCE = 2
 
 
 class ApiCall:
     """The seeds' job type. `resolver` replaces the system's name lookup and stays the caller's to close."""
 
     secret_members = SECRET_MEMBERS
+    routing = ROUTING_MEMBERS
 
     def __init__(self, settings: ExecutorSettings, *, resolver: AbstractResolver | None = None) -> None:
         self._egress = Egress(settings.egress_allow)
@@ -55,12 +61,26 @@ class ApiCall:
         self._insecure_tls = settings.allow_insecure_tls
         self._sessions = Sessions(self._egress, max_connections=settings.max_connections, resolver=resolver)
         self._tokens = Tokens()
+        self._examining = asyncio.Semaphore(EXAMINED_AT_ONCE)
 
     def parse(self, config: Mapping[str, Any]) -> PreparedCall:
         """Turn a `taskPayload.config` into a request; raises InvalidInput with fields below `taskPayload.config`."""
         return with_completion(
             config, self._public_url, lambda rest: prepare(rest, self._egress, insecure_tls=self._insecure_tls)
         )
+
+    async def examine(self, config: Mapping[str, Any]) -> None:
+        """See `options`: whether a regular expression is one. Few at a time, for each is a process."""
+        async with self._examining:
+            fault = await pattern_fault(config.get("expect"))
+        if fault is not None:
+            raise InvalidInput.of(f"{PATH}.{MATCHES}", fault)
+
+    def derived(self, config: Mapping[str, Any], values: Mapping[str, str]) -> frozenset[str]:
+        """See `options`."""
+        request = self.parse({name: value for name, value in config.items() if name != FIELD})
+        filled = with_secrets(request, values, self._egress, insecure_tls=self._insecure_tls)
+        return frozenset(filled.auth.derived).union(*map(wire_spellings, values.values()))
 
     async def run(self, config: PreparedCall, context: RunContext) -> Outcome:
         """Make one request and say what came of it. Raises SecretFault, what it does not know, and CancelledError."""

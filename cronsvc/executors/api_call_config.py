@@ -55,6 +55,9 @@ OWN_PREFIXES = ("x-cronsvc-", "webhook-", "proxy-")
 SECRET_MEMBERS = ("url", "headers", "params", "data", "json", "form", "text", "auth", "tls", "signing")
 """Where `{{secret:name}}` may stand."""
 
+ROUTING_MEMBERS = frozenset({"url", "method", "auth", "tls", "signing", "followRedirects", "completion"})
+"""What decides where a request goes, as whom and how; the others are what it says, and what is kept of its answer."""
+
 LONGEST_SECONDS = 604_800
 
 Part = TypeVar("Part")

@@ -1,8 +1,8 @@
 """Where a redirect leads, for jobs that ask for it with `followRedirects`.
 
 Every hop is a URL of a stranger: it passes the checks of a job's own URL, and its connection the guard. To another
-origin (scheme, host or port) go none of the job's headers but harmless ones, no client certificate and no body; and
-once away from home, nothing of these comes back. From https nothing is followed to http.
+origin (scheme, host or port) go none of the job's headers, whose values may hold secrets, no client certificate and no
+body; and once away from home, nothing of these comes back. From https nothing is followed to http.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,6 @@ from cronsvc.executors.egress import REFUSAL, Egress, EgressDenied
 MOST_HOPS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 KEEPS_METHOD = frozenset({307, 308})
-HARMLESS = frozenset({"accept", "accept-language", "content-type", "user-agent"})
 OF_A_BODY = frozenset({"content-type", "content-encoding", "content-language"})
 
 
@@ -65,4 +64,4 @@ def next_hop(hop: Hop, status: int, headers: Mapping[str, str], egress: Egress) 
         return following
     if following.body is not None:
         raise NotFollowed("it would carry the body to another origin")
-    return replace(following, headers=tuple(pair for pair in hop.headers if pair[0].lower() in HARMLESS))
+    return replace(following, headers=())

@@ -4,8 +4,13 @@ import json
 import re
 import sys
 
-FOUND, NOT_FOUND = 10, 11
+FOUND, NOT_FOUND, NO_PATTERN = 10, 11, 12
 
 if __name__ == "__main__":
     given = json.loads(sys.stdin.buffer.read())
-    sys.exit(FOUND if re.search(given["pattern"], given["text"]) else NOT_FOUND)
+    try:
+        pattern = re.compile(given["pattern"])
+    except (re.error, RecursionError, OverflowError) as error:
+        sys.stdout.buffer.write(str(error)[:200].encode(errors="replace"))
+        sys.exit(NO_PATTERN)
+    sys.exit(FOUND if pattern.search(given["text"]) else NOT_FOUND)

@@ -28,7 +28,7 @@ from cronsvc.services.pausing import resume_ended
 from cronsvc.services.queues import tend_queues
 from cronsvc.services.running import rescue
 from cronsvc.services.scheduling import Scheduling
-from cronsvc.services.settling import end_overdue_parents, settle_ends
+from cronsvc.services.settling import MOST_ENDS, end_overdue_parents, settle_ends
 from cronsvc.services.upkeep import make_partitions, upkeep
 from cronsvc.services.windows import release_windows
 from cronsvc.store import presence
@@ -46,6 +46,9 @@ ENDS_SECONDS = 1.0
 BEAT_SECONDS = 5.0
 SEAL_SECONDS = 2.0
 UPKEEP_SECONDS = 600.0
+
+# A chore that fails so often in a row says so itself: what is wrong is then more than the main loop's connection.
+FAILURES = 3
 
 # A tick begins this long before the instant and commits when the database's clock has reached it.
 LEAD_SECONDS = 0.025
@@ -179,27 +182,29 @@ class _Loop:
                 await presence.beat_scheduler(conn, process_id=self._id, name=name, version=__version__)
 
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._every(RESCUE_SECONDS, lambda: self._rescue(grace)))
-            tasks.create_task(self._every(RESCUE_SECONDS, lambda: end_overdue(self._db)))
-            tasks.create_task(self._every(RESCUE_SECONDS, self._end_silent))
-            tasks.create_task(self._every(EPOCH_SECONDS, self._watch_redis))
-            tasks.create_task(self._every(QUEUES_SECONDS, self._tend_queues))
-            tasks.create_task(self._every(RESCUE_SECONDS, lambda: end_overdue_parents(self._db)))
-            tasks.create_task(_every(EPOCH_SECONDS, self._fence.look))
+            tasks.create_task(self._every("rescue", RESCUE_SECONDS, lambda: self._rescue(grace)))
+            tasks.create_task(self._every("deadlines", RESCUE_SECONDS, lambda: end_overdue(self._db)))
+            tasks.create_task(self._every("callbacks", RESCUE_SECONDS, self._end_silent))
+            tasks.create_task(self._every("watch over Redis", EPOCH_SECONDS, self._watch_redis))
+            tasks.create_task(self._every("queues", QUEUES_SECONDS, self._tend_queues))
+            tasks.create_task(
+                self._every("deadlines of parents", RESCUE_SECONDS, lambda: end_overdue_parents(self._db))
+            )
+            tasks.create_task(_every("fence", EPOCH_SECONDS, self._fence.look))
             tasks.create_task(self._advance_backfills())
             tasks.create_task(self._settle_ends())
-            tasks.create_task(_every(BEAT_SECONDS, beat))
-            tasks.create_task(_every(SEAL_SECONDS, lambda: seal_audit(self._db)))
-            tasks.create_task(self._every(UPKEEP_SECONDS, self._upkeep))
+            tasks.create_task(_every("presence", BEAT_SECONDS, beat))
+            tasks.create_task(_every("audit", SEAL_SECONDS, lambda: seal_audit(self._db)))
+            tasks.create_task(self._every("upkeep", UPKEEP_SECONDS, self._upkeep))
 
-    async def _every(self, seconds: float, act: Callable[[], Awaitable[object]]) -> None:
+    async def _every(self, name: str, seconds: float, act: Callable[[], Awaitable[object]]) -> None:
         """Do `act` again and again, but for as long as the database may be a restored one."""
 
         async def unless_fenced() -> None:
             if not await self._fence.holds():
                 await act()
 
-        await _every(seconds, unless_fenced)
+        await _every(name, seconds, unless_fenced)
 
     async def _rescue(self, grace: timedelta) -> None:
         if await rescue(self._db, grace=grace):
@@ -215,34 +220,46 @@ class _Loop:
 
     async def _advance_backfills(self) -> None:
         """Step the backfills with each round, for what rings the doorbell may be one of their ends, and each second."""
+        trouble = _Trouble("backfills")
         while True:
             try:
                 if not await self._fence.holds():
                     await advance_backfills(self._db, self._dispatcher, advisory_locks=self._settings.advisory_locks)
             except CronsvcError as error:
-                _log.debug("%s", error)  # the main loop announces it
+                trouble.met(error)
+            else:
+                trouble.over()
             with suppress(TimeoutError):
                 async with asyncio.timeout(BACKFILL_SECONDS):
                     await self._stirred.wait()
             self._stirred.clear()
 
     async def _settle_ends(self) -> None:
-        """Act on ends as soon as a round sees that there are some, and look each second anyway."""
+        """Act on ends as soon as a round sees that there are some, and look each second anyway.
+
+        After a failure the next attempt is half as large: what is too much for one transaction does not stay so.
+        """
+        trouble, batch = _Trouble("ends"), MOST_ENDS
         while True:
             try:
-                while await self._settled():
+                while await self._settled(batch):
                     self._doorbell.rung.set()  # what has ended for it may have held others back
-            except CronsvcError as error:
-                _log.debug("%s", error)  # the main loop announces it
+                    batch = min(batch * 2, MOST_ENDS)
+            except Exception as error:  # noqa: BLE001 — a defect met by one batch must not stop the schedulers
+                trouble.met(error)
+                batch = max(batch // 2, 1)
+            else:
+                trouble.over()
             with suppress(TimeoutError):
                 async with asyncio.timeout(ENDS_SECONDS):
                     await self._ended.wait()
             self._ended.clear()
 
-    async def _settled(self) -> int:
+    async def _settled(self, batch: int) -> int:
         if await self._fence.holds():
             return 0
-        return await settle_ends(self._db, self._dispatcher, advisory_locks=self._settings.advisory_locks)
+        locks = self._settings.advisory_locks
+        return await settle_ends(self._db, self._dispatcher, batch=batch, advisory_locks=locks)
 
     async def _tend_queues(self) -> None:
         if await tend_queues(self._db):
@@ -267,13 +284,45 @@ class _Loop:
                 return
 
 
-async def _every(seconds: float, act: Callable[[], Awaitable[object]]) -> None:
-    """Do `act` again and again; a dependency that is away is the main loop's to announce."""
+class _Trouble:
+    """How often a chore has failed in a row, and when to say so.
+
+    A failure or two while a dependency is away are the main loop's to announce.
+    """
+
+    def __init__(self, chore: str) -> None:
+        self._chore = chore
+        self._failures = 0
+        self._reminder = Reminder()
+
+    def met(self, error: Exception) -> None:
+        """The chore has failed."""
+        self._failures += 1
+        defect = None if isinstance(error, CronsvcError) else error
+        if self._failures >= FAILURES and self._reminder.due():
+            _log.warning(
+                "chore %r has failed %s times in a row: %s", self._chore, self._failures, error, exc_info=defect
+            )
+        else:
+            _log.debug("chore %r: %s", self._chore, error, exc_info=defect)
+
+    def over(self) -> None:
+        """The chore has worked."""
+        self._failures = 0
+        if self._reminder.over():
+            _log.info("chore %r works again", self._chore)
+
+
+async def _every(chore: str, seconds: float, act: Callable[[], Awaitable[object]]) -> None:
+    """Do `act` again and again, whether it works or not."""
+    trouble = _Trouble(chore)
     while not cancelled():
         try:
             await act()
         except CronsvcError as error:
-            _log.debug("%s", error)
+            trouble.met(error)
+        else:
+            trouble.over()
         if not cancelled():
             await asyncio.sleep(seconds)
 

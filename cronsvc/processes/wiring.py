@@ -57,6 +57,7 @@ async def wired(settings: Settings, *, application_name: str, max_size: int | No
         for executor in executors.values():
             stack.push_async_callback(executor.close)
         dispatcher = Dispatcher(database, broker, redispatch=timedelta(seconds=settings.redispatch_seconds))
+        keyring = Keyring.of(settings.secret_key_list())
         backfills = Backfills(database, executors, retention_days=settings.retention_days)
         yield Services(
             jobs=Jobs(
@@ -71,8 +72,8 @@ async def wired(settings: Settings, *, application_name: str, max_size: int | No
             history=History(database),
             access=Access(database, tokens=tokens_of(settings)),
             status=StatusReader(database, broker),
-            endings=Endings(database, dispatcher),
-            dead_letters=DeadLetters(database, dispatcher),
+            endings=Endings(database, executors, dispatcher),
+            dead_letters=DeadLetters(database, executors, dispatcher),
             queues=Queues(database),
             bulk_pausing=BulkPausing(database, dispatcher),
             bulk=Bulk(database),
@@ -84,8 +85,8 @@ async def wired(settings: Settings, *, application_name: str, max_size: int | No
             calendars=Calendars(database),
             windows=Windows(database),
             dependencies=Dependencies(database),
-            callbacks=Callbacks(database),
-            secrets=Secrets(database, Keyring.of(settings.secret_key_list())),
+            callbacks=Callbacks(database, executors, keyring),
+            secrets=Secrets(database, keyring),
             auditing=Auditing(database),
             rate_limits=RateLimits(counts, settings.rates()) if settings.rates() else None,
             replays=Replays(database),

@@ -22,8 +22,9 @@ from cronsvc.domain.backfill import (
 )
 from cronsvc.domain.job import DEFAULT_DAYS, Job
 from cronsvc.domain.schedule import ScheduleError, fires_between
-from cronsvc.errors import Conflict, InvalidInput, NotFound
+from cronsvc.errors import Conflict, FieldError, InvalidInput, NotFound
 from cronsvc.executors.base import Executor
+from cronsvc.services import slow_checks
 from cronsvc.services.access import Caller
 from cronsvc.services.backfilling import call_off
 from cronsvc.services.job_validation import check_note, check_params
@@ -81,8 +82,9 @@ class Backfills:
 
     async def plan(self, job_id: int, wish: Wish, caller: Caller) -> BackfillPlan:
         """What `start` would run; writes nothing. InvalidInput names the bad field."""
+        slow = await slow_checks.of_params(self._db, job_id, wish.params, caller, self._executors)
         async with self._db.statements() as conn:
-            return (await self._planned(conn, job_id, wish, caller))[2]
+            return (await self._planned(conn, job_id, wish, caller, slow))[2]
 
     async def start(self, job_id: int, wish: Wish, caller: Caller) -> Progress:
         """Write the backfill down for the schedulers to work on. InvalidInput names the bad field.
@@ -90,8 +92,9 @@ class Backfills:
         The instants are counted before the transaction, so that it stays short; an edit in between starts over.
         """
         while True:
+            slow = await slow_checks.of_params(self._db, job_id, wish.params, caller, self._executors)
             async with self._db.statements() as conn:
-                job, window, plan = await self._planned(conn, job_id, wish, caller)
+                job, window, plan = await self._planned(conn, job_id, wish, caller, slow)
             async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
                 held = await jobs.hold(conn, job_id)
                 if held is None or held.revision != job.revision:
@@ -176,7 +179,9 @@ class Backfills:
             assert changed is not None  # its row is locked
             return (await progress(conn, [changed]))[0]
 
-    async def _planned(self, conn: Conn, job_id: int, wish: Wish, caller: Caller) -> tuple[Job, Window, BackfillPlan]:
+    async def _planned(
+        self, conn: Conn, job_id: int, wish: Wish, caller: Caller, slow: Sequence[FieldError]
+    ) -> tuple[Job, Window, BackfillPlan]:
         """The job, the window as the schedule has passed it, and what is to be run in it."""
         job = await jobs.find(conn, job_id) if 0 < job_id <= GREATEST_ID else None
         if job is None or not caller.sees(job.definition.namespace):
@@ -184,7 +189,7 @@ class Backfills:
         check_note(wish.note)
         if wish.params:
             check_type_role(caller, self._executors, job.definition, act="give params to")
-        more = await params_faults(conn, job, wish.params, self._executors)
+        more = [*await params_faults(conn, job, wish.params, self._executors), *slow]
         check_params(job, wish.params, self._executors, more)
         check_parallel("maxParallel", wish.max_parallel, MOST_PARALLEL)
         now = await jobs.now(conn)

@@ -16,13 +16,16 @@ from cronsvc.domain.callback_token import CallbackGrant
 from cronsvc.domain.execution import ErrorDetail, Finish, Outcome, Status
 from cronsvc.domain.finish import after_outcome
 from cronsvc.errors import Conflict, Gone, NotFound, Unauthenticated
-from cronsvc.executors.jsonable import capped, cut, storable
+from cronsvc.executors.base import Executor
+from cronsvc.executors.jsonable import capped, cut, jsonable, storable
 from cronsvc.services.access import Caller
+from cronsvc.services.callback_masking import CallbackMasking, Masking
 from cronsvc.services.callback_waits import ACCEPTED, policy
 from cronsvc.services.callers import everywhere
 from cronsvc.services.ending import GREATEST_ID
 from cronsvc.services.finishing import Ends
 from cronsvc.services.reporting import Report
+from cronsvc.services.sealing import Keyring
 from cronsvc.store import audit, callbacks
 from cronsvc.store.callbacks import Calling
 from cronsvc.store.pool import Conn, Database
@@ -49,6 +52,10 @@ class News:
     note: str | None = None
     lines: Sequence[Line] = ()
 
+    @property
+    def has_words(self) -> bool:
+        return self.note is not None or bool(self.lines)
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -58,6 +65,10 @@ class Ending:
     result: Any = None
     error: ErrorDetail | None = None
     retry: bool = True
+
+    @property
+    def has_words(self) -> bool:
+        return self.result is not None or self.error is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +85,13 @@ class Answer:
 
 
 class Callbacks:
-    """The calls of targets, for one process."""
+    """The calls of targets, for one process. `executors` and `keyring`: what it takes to mask what they say."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(
+        self, db: Database, executors: Mapping[str, Executor] | None = None, keyring: Keyring | None = None
+    ) -> None:
         self._db = db
+        self._masking = CallbackMasking(executors or {}, keyring)
         self._ends = Ends(db)
 
     async def authenticate(self, token: str) -> CallbackGrant:
@@ -97,12 +111,14 @@ class Callbacks:
             found = await callbacks.find(conn, grant, lock=True)
             if found is None or not _is_current(found, grant):
                 raise Gone(_what_became(grant.execution_id, found))
-            return await _hear(conn, found, news)
+            return await self._hear(conn, found, news, grant.token)
 
     async def complete(self, grant: CallbackGrant, ending: Ending) -> Answer:
         """End the attempt. Gone: it is over; Conflict: this target has ended it already, in another way."""
         async with self._db.statements() as conn:
             found = await callbacks.find(conn, grant)
+            if found is not None and ending.has_words:
+                ending = _masked_ending(ending, await self._masking.of(conn, found, grant.token))
         repeated = True
         if found is not None and _is_current(found, grant):
             with everywhere():  # ends of several callers, who were all heard already, may be written in one statement
@@ -118,7 +134,7 @@ class Callbacks:
     async def progress_as(self, execution_id: int, caller: Caller, news: News) -> Answer:
         """`progress` by a person. Conflict: it does not wait for a call."""
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
-            return await _hear(conn, await self._waiting(conn, execution_id, caller), news)
+            return await self._hear(conn, await self._waiting(conn, execution_id, caller), news, "")
 
     async def complete_as(self, execution_id: int, caller: Caller, ending: Ending) -> Answer:
         """`complete` by a person, audited before it is done. Conflict: it does not wait for a call."""
@@ -139,9 +155,30 @@ class Callbacks:
             raise Conflict(f"execution {execution_id} does not wait for a call: it is {found.status}")
         return found
 
+    async def _hear(self, conn: Conn, found: Calling, news: News, token: str) -> Answer:
+        """Write what is said, without secrets, into the locked row, after what was said before."""
+        if news.has_words:
+            news = _masked_news(news, await self._masking.of(conn, found, token))
+        return await _write_down(conn, found, news)
 
-async def _hear(conn: Conn, found: Calling, news: News) -> Answer:
-    """Write what is said into the locked row, after what was said before."""
+
+def _masked_news(news: News, masking: Masking) -> News:
+    lines = []
+    for line in news.lines:
+        fields = masking.value(jsonable(line.fields))
+        lines.append(Line(masking.text(line.message), line.level, fields if isinstance(fields, Mapping) else {}))
+    return replace(news, note=None if news.note is None else masking.text(news.note), lines=lines)
+
+
+def _masked_ending(ending: Ending, masking: Masking) -> Ending:
+    error = ending.error
+    if error is not None:
+        is_plain = masking.text(error.type) == error.type
+        error = ErrorDetail(error.type if is_plain else TARGET_FAILED, masking.text(error.message))
+    return replace(ending, result=masking.value(jsonable(ending.result)), error=error)
+
+
+async def _write_down(conn: Conn, found: Calling, news: News) -> Answer:
     report = Report(found.claimed, lambda _report: None)
     report.restore(found.log_details)
     if news.progress is not None:

@@ -5,12 +5,13 @@ no dead letter any more; several at once are one transaction, in which each has 
 redriven and fails again is a dead letter again.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from cronsvc.domain.execution import Execution, Status
 from cronsvc.errors import InvalidInput
+from cronsvc.executors.base import Executor
 from cronsvc.services.access import Caller
 from cronsvc.services.dispatch import Dispatcher
 from cronsvc.services.ending import Item, change, known, refusals, run_again
@@ -50,8 +51,9 @@ class Bulk:
 class DeadLetters:
     """The dead letters of one database, for one process."""
 
-    def __init__(self, db: Database, dispatcher: Dispatcher) -> None:
+    def __init__(self, db: Database, executors: Mapping[str, Executor], dispatcher: Dispatcher) -> None:
         self._db = db
+        self._executors = executors
         self._dispatcher = dispatcher
 
     async def list(
@@ -65,7 +67,10 @@ class DeadLetters:
         return page_of(found, limit, lambda each: time_cursor(_KIND, each.scheduled_time, each.id))
 
     async def redrive(self, execution_id: int, caller: Caller) -> Execution:
-        """Let a dead letter run again, now. Conflict: it is none (any more), or its job was deleted."""
+        """Let a dead letter run again, now. Conflict: it is none (any more), or its job was deleted.
+
+        Forbidden: it has params, and the caller may give none to jobs of that type.
+        """
         (item,) = await self._redrive([execution_id], caller)
         return item.require()
 
@@ -123,7 +128,9 @@ class DeadLetters:
         return tuple(each.id for each in found[:limit]), len(found) > limit
 
     async def _redrive(self, ids: Sequence[int], caller: Caller) -> Sequence[Item]:
-        return await run_again(self._db, self._dispatcher, caller, ids, refusal=_not_dead, action="redrive")
+        return await run_again(
+            self._db, self._executors, self._dispatcher, caller, ids, refusal=_not_dead, action="redrive"
+        )
 
     async def _resolve(self, ids: Sequence[int], caller: Caller, note: str) -> Sequence[Item]:
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:

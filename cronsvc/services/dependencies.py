@@ -89,7 +89,10 @@ class Dependencies:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Children:
-        """The children of an execution in the order they were started. NotFound: there is no such execution."""
+        """The children of an execution in the order they were started, as far as the caller sees their jobs.
+
+        NotFound: there is no such execution.
+        """
         kind = f"children/{execution_id}"
         after = read_id_cursor(kind, cursor) or 0
         async with self._db.statements() as conn:
@@ -97,9 +100,14 @@ class Dependencies:
             if parent is None or not caller.sees(parent.namespace):
                 raise NotFound(f"there is no execution {execution_id}")
             found = await children.page(
-                conn, execution_id, status=status and status.value, after_id=after, limit=check_limit(limit) + 1
+                conn,
+                execution_id,
+                namespaces=caller.namespaces,
+                status=status and status.value,
+                after_id=after,
+                limit=check_limit(limit) + 1,
             )
-            counts = await children.counts(conn, execution_id)
+            counts = await children.counts(conn, execution_id, namespaces=caller.namespaces)
         return Children(page_of(found, limit, lambda each: id_cursor(kind, each.id)), counts)
 
 

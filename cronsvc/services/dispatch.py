@@ -93,7 +93,7 @@ class Dispatcher:
 
     async def _call_in(self) -> None:
         while True:
-            async with self._db.statements() as conn:
+            async with self._db.transaction() as conn:
                 if await dispatches.call_in(conn, batch=self._batch) < self._batch:
                     return
 

@@ -2,8 +2,9 @@
 
 Promises: what is asked is decided on the locked row, audited in the same transaction, and pushed after its commit. A
 cancel that comes while the row waits, to run or for its target's call, is done when this returns; while it runs, its
-worker is asked, and whoever writes first wins: a success stays one. What runs again keeps its id, its instant and its
-past attempts, and gets the budget of the job as it is defined now on top of the tries it has made.
+worker is asked, and whoever writes first wins: a success stays one. What runs again keeps its id, its instant, its
+params and its past attempts, and gets the budget of the job as it is defined now on top of the tries it has made: who
+lets a run with params go again may give params to the job as it is now.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +13,13 @@ from datetime import datetime
 from typing import Any
 
 from cronsvc.domain.execution import REPEATABLE, TERMINAL, Execution, Status
-from cronsvc.errors import Conflict, NotFound
+from cronsvc.errors import Conflict, Forbidden, NotFound
+from cronsvc.executors.base import Executor
 from cronsvc.services.access import Caller
 from cronsvc.services.callback_waits import end_waiting
 from cronsvc.services.dispatch import Dispatcher
 from cronsvc.services.job_validation import check_note
+from cronsvc.services.type_roles import type_role_refusal
 from cronsvc.store import audit, ending, running
 from cronsvc.store.pool import Database
 
@@ -29,7 +32,7 @@ class Item:
 
     id: int
     execution: Execution | None = None
-    refused: NotFound | Conflict | None = None
+    refused: NotFound | Conflict | Forbidden | None = None
 
     def require(self) -> Execution:
         """The execution; raises what refused it."""
@@ -41,8 +44,9 @@ class Item:
 class Endings:
     """Ends and new beginnings of the executions of one database, for one process."""
 
-    def __init__(self, db: Database, dispatcher: Dispatcher) -> None:
+    def __init__(self, db: Database, executors: Mapping[str, Executor], dispatcher: Dispatcher) -> None:
         self._db = db
+        self._executors = executors
         self._dispatcher = dispatcher
 
     async def cancel(self, execution_id: int, caller: Caller, *, note: str | None = None) -> Execution:
@@ -68,15 +72,25 @@ class Endings:
             return cancelled
 
     async def retry(self, execution_id: int, caller: Caller) -> Execution:
-        """Let a finished execution run again, now. Conflict: it has not ended, never ran, or its job was deleted."""
+        """Let a finished execution run again, now. Conflict: it has not ended, never ran, or its job was deleted.
+
+        Forbidden: it has params, and the caller may give none to jobs of that type.
+        """
         (item,) = await run_again(
-            self._db, self._dispatcher, caller, [execution_id], refusal=not_repeatable, action="retry"
+            self._db,
+            self._executors,
+            self._dispatcher,
+            caller,
+            [execution_id],
+            refusal=not_repeatable,
+            action="retry",
         )
         return item.require()
 
 
 async def run_again(
     db: Database,
+    executors: Mapping[str, Executor],
     dispatcher: Dispatcher,
     caller: Caller,
     execution_ids: Sequence[int],
@@ -89,8 +103,14 @@ async def run_again(
         live = await ending.hold_jobs(conn, known(execution_ids))
         found = await ending.lock(conn, known(execution_ids))
 
-        def why_not(each: Execution) -> str | None:
-            return refusal(each) or (None if each.job_id in live else "its job was deleted")
+        def why_not(each: Execution) -> str | Forbidden | None:
+            if (reason := refusal(each)) is not None:
+                return reason
+            if (kind := live.get(each.job_id)) is None:
+                return "its job was deleted"
+            # It will run the job as it is now, which may be of another type than the one the params were given to.
+            act = "run again with params"
+            return type_role_refusal(caller, executors, kind, each.namespace, act=act) if each.params else None
 
         refused = refusals(execution_ids, found, caller, why_not)
         willing = [found[id_] for id_ in found if id_ not in refused]
@@ -106,16 +126,16 @@ def refusals(
     execution_ids: Sequence[int],
     found: Mapping[int, Execution],
     caller: Caller,
-    why_not: Callable[[Execution], str | None],
-) -> dict[int, NotFound | Conflict]:
-    """Which of these ids nothing can be done with, and why: unknown to this caller, or in the wrong state."""
-    refused: dict[int, NotFound | Conflict] = {}
+    why_not: Callable[[Execution], str | Forbidden | None],
+) -> dict[int, NotFound | Conflict | Forbidden]:
+    """Which of these ids nothing can be done with, and why: unknown to this caller, in the wrong state, forbidden."""
+    refused: dict[int, NotFound | Conflict | Forbidden] = {}
     for id_ in execution_ids:
         execution = found.get(id_)
         if execution is None or not caller.sees(execution.namespace):
             refused[id_] = unknown(id_)
         elif (reason := why_not(execution)) is not None:
-            refused[id_] = Conflict(f"execution {id_}: {reason}")
+            refused[id_] = reason if isinstance(reason, Forbidden) else Conflict(f"execution {id_}: {reason}")
     return refused
 
 

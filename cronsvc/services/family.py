@@ -2,21 +2,23 @@
 
 The rows are written at once and not with the parent's end, so that children run beside a handler that goes on, and a
 parent that dies is known to have started them. The parent's row is locked meanwhile: a claim that is over starts
-nothing, and a retried or rescued parent that starts the same keys again finds them. Children are like manual runs:
-neither pause nor overlap of their jobs holds them back, limits and paused queues do.
+nothing, and a retried or rescued parent that starts the same keys again finds them. When a person has let the parent
+run again, those that had failed or been cancelled by then run again with it, once: it could not succeed otherwise.
+Children are like manual runs: neither pause nor overlap of their jobs holds them back, limits and paused queues do.
 """
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from cronsvc.domain.execution import Claimed
 from cronsvc.domain.plan_at import own_instants
 from cronsvc.errors import Conflict, FieldError, InvalidInput
 from cronsvc.handlers import Child
 from cronsvc.services.job_validation import MAX_PARAMS_BYTES, json_fault
-from cronsvc.store import children, jobs, running
+from cronsvc.store import children, ending, jobs, running
 from cronsvc.store.children import NewChild
 from cronsvc.store.pool import Conn, Database
 
@@ -64,10 +66,23 @@ class Family:
             if present + len(missing) > MOST_CHILDREN:
                 raise InvalidInput.of("children", f"an execution has at most {MOST_CHILDREN} in all")
             started = await self._insert(conn, missing)
+            await self._again(conn, list(ids), job_ids)
             await children.adopt(conn, key, children=present + len(started), tolerated=tolerate if wait else None)
             await running.wake_schedulers(conn)
         ids |= started
         return [ids[wish.key] for wish in wishes]
+
+    async def _again(self, conn: Conn, keys: Sequence[str], job_ids: Mapping[int | str, int]) -> None:
+        """Let run again what a person meant who let the parent run again; Redis hears of it from the schedulers."""
+        if not keys:
+            return
+        claimed = self._claimed
+        key = (claimed.job_id, claimed.scheduled_time)
+        held = set(job_ids.values())
+        failed = await children.failed_before(conn, claimed.execution_id, key, keys, held)
+        for place in range(0, len(failed), _CHUNK):
+            locked = await ending.lock(conn, failed[place : place + _CHUNK])
+            await ending.requeue(conn, list(locked.values()), redispatch=timedelta(0))
 
     async def _insert(self, conn: Conn, missing: Sequence[NewChild]) -> dict[str, int]:
         """Write them a chunk at a time; one whose instant was taken by another run of its job gets a later one."""

@@ -61,8 +61,10 @@ class Ends:
 
     async def flush(self, seconds: float) -> bool:
         """Wait until every end is written; False when Postgres did not take them all in that time."""
-        if self._writes:
-            await asyncio.wait(self._writes, timeout=seconds)
+        clock = asyncio.get_running_loop().time
+        until = clock() + seconds
+        while self._writes and (left := until - clock()) > 0:  # again: an end may have come while we waited for others
+            await asyncio.wait(self._writes, timeout=left)
         for write in self._writes:
             write.cancel()
         return not self._writes

@@ -6,14 +6,14 @@ cursor passes it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from cronsvc.domain.execution import Reason
 from cronsvc.domain.job import Job, JobDefinition
 from cronsvc.domain.schedule import ScheduleError, instants_between, last_instant, next_instant, tzdata_version
-from cronsvc.errors import Conflict
+from cronsvc.errors import Conflict, FieldError
 from cronsvc.executors.base import Executor
 from cronsvc.services.job_limits import JobLimits
 from cronsvc.services.job_validation import checked, names_instants
@@ -53,13 +53,17 @@ async def redefine(
     locked: JobState,
     definition: JobDefinition,
     executors: Mapping[str, Executor],
+    slow: Sequence[FieldError] = (),
     limits: JobLimits | None = None,
 ) -> Job:
-    """Give a locked job another definition; the same one changes nothing. InvalidInput, Conflict as for a new job."""
+    """Give a locked job another definition; the same one changes nothing. InvalidInput, Conflict as for a new job.
+
+    `slow` is what `slow_checks` found.
+    """
     job, stored = locked.job, locked.job.definition
     trusted = locked.readable and job.quarantine_reason is None
     now = await jobs.now(conn)
-    more = await definition_faults(conn, definition, executors, stored=stored)
+    more = [*await definition_faults(conn, definition, executors, stored=stored), *slow]
     needs_schedule = definition.depends_on is None and stored.depends_on is not None
     as_stored = stored.schedule if trusted and (names_instants(definition.schedule) or not needs_schedule) else None
     wanted = checked(definition, executors, now=now, stored=as_stored, more=more)

@@ -17,7 +17,7 @@ from cronsvc.domain.job import Job, JobDefinition
 from cronsvc.domain.schedule import ScheduleError
 from cronsvc.errors import Conflict, NotFound, PreconditionFailed
 from cronsvc.executors.base import Executor
-from cronsvc.services import job_edits
+from cronsvc.services import job_edits, slow_checks
 from cronsvc.services.access import Caller
 from cronsvc.services.closed_days import with_closed_days
 from cronsvc.services.dispatch import Dispatcher
@@ -69,12 +69,13 @@ class Jobs:
         allow(definition.namespace, caller)
         check_type_role(caller, self._executors, definition)
         definition = self._with_queue(definition)
+        slow = await slow_checks.of_definition(definition, self._executors)
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
             now = await jobs.now(conn)
             if definition.schedule.calendar is not None:
                 await calendars.hold(conn, namespace=definition.namespace)
             definition = await with_closed_days(conn, definition)
-            more = await definition_faults(conn, definition, self._executors)
+            more = [*await definition_faults(conn, definition, self._executors), *slow]
             definition = checked(definition, self._executors, now=now, more=more)
             return await job_edits.create(conn, definition, now=now, limits=self._limits)
 
@@ -141,12 +142,13 @@ class Jobs:
         A `rehearsal` sees what would be written, and raises, so that nothing is.
         """
         owed: list[Ticket] = []
+        slow = await slow_checks.of_edit(self._db, job_id, change, caller, self._executors, if_revision=if_revision)
         async with self._editing(job_id, caller, if_revision, redefines=True, owed=owed) as (conn, locked):
             definition = self._with_queue(change(locked.job.definition))
             allow(definition.namespace, caller)
             check_type_role(caller, self._executors, locked.job.definition, definition)
             definition = await with_closed_days(conn, definition)
-            changed = await job_edits.redefine(conn, locked, definition, self._executors, self._limits)
+            changed = await job_edits.redefine(conn, locked, definition, self._executors, slow, self._limits)
             if rehearsal is not None:
                 rehearsal(locked, changed, len(owed), await jobs.now(conn))
             return changed
@@ -209,13 +211,14 @@ class Jobs:
         self, job_id: int, caller: Caller, params: Mapping[str, Any] | None, once: OnceKey | None
     ) -> Triggered:
         await self._make_room()
+        slow = await slow_checks.of_params(self._db, job_id, params, caller, self._executors)
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
             job = visible(await jobs.hold(conn, known(job_id)), job_id, caller)
             if once is not None and (begun := await once.begun(conn, job_id)) is not None:
                 return Triggered(begun, replayed=True)
             if params:
                 check_type_role(caller, self._executors, job.definition, act="give params to")
-            more = await params_faults(conn, job, params, self._executors)
+            more = [*await params_faults(conn, job, params, self._executors), *slow]
             accepted = check_params(job, params, self._executors, more)
             execution = None
             while execution is None:  # the microsecond was taken by another trigger of this job: take a later one
@@ -295,11 +298,13 @@ class Jobs:
         redefines: bool = False,
         owed: MutableSequence[Ticket] | None = None,
     ) -> AsyncIterator[tuple[Conn, JobState]]:
-        """The transaction of an edit: what is already due is recorded as it was defined, then the row is locked."""
+        """The transaction of an edit: the row is locked, and what is already due is recorded as it was defined."""
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
             if redefines:
                 await calendars.hold(conn, job_id=known(job_id))
-            tickets = await settle(conn, known(job_id), self._dispatcher)
+            # Before anything is settled: who holds the job to reach its executions must not wait for us in a circle.
+            await jobs.lock(conn, known(job_id))
+            tickets = await settle(conn, job_id, self._dispatcher)
             if owed is not None:
                 owed.extend(tickets)
             locked = await jobs.lock(conn, job_id)

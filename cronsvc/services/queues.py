@@ -114,7 +114,7 @@ class Queues:
             resumed = await queues.resume(conn, _known(name))
             state = await self._state(conn, resumed or await queues.find(conn, name), name, caller)
         if resumed is not None:
-            async with self._db.statements() as conn:
+            async with self._db.transaction() as conn:
                 # The first of them here, the rest by the schedulers: a request does not wait for a million rows.
                 await queues.call_in(conn, name, batch=CALL_IN_BATCH)
                 await wake_schedulers(conn)
@@ -142,7 +142,7 @@ async def tend_queues(db: Database, *, batch: int = CALL_IN_BATCH) -> int:
                     continue
             _log.info("the pause of queue %s has ended", name)
         while True:
-            async with db.statements() as conn:
+            async with db.transaction() as conn:
                 rows = await queues.call_in(conn, name, batch=batch)
                 called_in += rows
                 if rows == 0:

@@ -18,7 +18,6 @@ from cronsvc.domain.execution import Claimed, ErrorDetail, Finish, Outcome, Stat
 from cronsvc.domain.finish import after_loss, after_outcome, hand_back
 from cronsvc.domain.job import JobDefinition
 from cronsvc.domain.retry import Backoff
-from cronsvc.domain.secret_references import names
 from cronsvc.errors import InvalidInput, Unavailable
 from cronsvc.executors.base import Executor, NotInstalled, RunContext, SecretFault
 from cronsvc.executors.options import merged
@@ -29,6 +28,7 @@ from cronsvc.services.callback_waits import Tokens
 from cronsvc.services.failing import finish_steering
 from cronsvc.services.family import Family
 from cronsvc.services.finishing import Ends
+from cronsvc.services.handed_on import fault_of_handed_on
 from cronsvc.services.reporting import Report, Reports
 from cronsvc.services.secret_reading import AttemptSecrets, SecretReader
 from cronsvc.services.stopping import Run
@@ -41,11 +41,6 @@ _log = logging.getLogger("cronsvc.running")
 # A job type, handler, database or command that this worker lacks: how long the ticket rests before it is offered
 # again, to whoever takes it.
 _UNKNOWN_TYPE_SECONDS = 5.0
-
-# What another execution hands on is made of data, perhaps a stranger's: it must not choose secrets.
-SECRETS_IN_RUN_DATA = Outcome(
-    error=ErrorDetail("invalid_config", "params that another execution handed on cannot name secrets"), retryable=False
-)
 
 Key = tuple[int, int]
 """An attempt: execution id and claim_no."""
@@ -195,8 +190,10 @@ class Runner:
         if executor is None:
             _log.warning("no executor for job type %r here; handed back", definition.task_payload.type)
             return hand_back(claimed, seconds=_UNKNOWN_TYPE_SECONDS)
-        if claimed.trigger is Trigger.DEPENDENCY and names(claimed.params):
-            return after_outcome(claimed, SECRETS_IN_RUN_DATA, definition.backoff)
+        if claimed.trigger is Trigger.DEPENDENCY and (
+            fault := fault_of_handed_on(executor, definition, claimed.params)
+        ):
+            return after_outcome(claimed, Outcome(error=fault, retryable=False), definition.backoff)
         try:
             config = executor.parse(merged(executor, definition.task_payload.config, claimed.params))
         except NotInstalled as error:

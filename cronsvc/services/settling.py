@@ -2,12 +2,14 @@
 
 The statement that ends an execution notes the end when somebody waits for it (`execution_ends`). A scheduler takes the
 notes in order, a batch a transaction, and deletes each in the transaction that writes what follows from it. So an end
-is acted on once, wherever a process dies and however many schedulers run; the advisory lock only saves work. The end
-itself waits for none of this, and a dependent that cannot be planned spoils nobody else's.
+is acted on once, wherever a process dies and however many schedulers run; the advisory lock only saves work. What a
+transaction writes is bounded: an end with very many dependents is acted on in parts, and the note says how far. The
+end itself waits for none of this, and a dependent that cannot be planned spoils nobody else's.
 """
 
 import logging
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -27,32 +29,99 @@ _log = logging.getLogger("cronsvc.scheduling")
 
 ACTOR = "cronsvc:ends"
 
+MOST_ENDS = 500
+
+# What the ends of a batch may bring about, for each end it may have: rows, or children to call off.
+_ROWS_AN_END = 10
+
 _CANNOT_PLAN = (ValueError, ArithmeticError)
 
 
 async def settle_ends(
-    db: Database, dispatcher: Dispatcher, *, batch: int = 500, advisory_locks: bool = True, now: datetime | None = None
+    db: Database,
+    dispatcher: Dispatcher,
+    *,
+    batch: int = MOST_ENDS,
+    advisory_locks: bool = True,
+    now: datetime | None = None,
 ) -> int:
-    """Act on up to `batch` ends; returns how many. 0: there is none, or another replica is at it."""
-    async with db.transaction(actor=ACTOR) as conn:
-        if advisory_locks and not await ticks.try_lock(conn, ticks.ENDS_LOCK):
-            return 0
-        ends = await dependencies.take(conn, batch=batch)
-        if not ends:
-            return 0
-        parents = {key for end in ends if (key := _parent(end)) is not None}
-        upstreams = {end.job_id for end in ends if end.status in _ENDED}
-        concerned, clock = await dependencies.lock_jobs(conn, upstreams, {job_id for job_id, _ in parents}, now=now)
-        tickets: list[Ticket] = []
-        if clock is not None:
-            tickets = await _run_dependents(conn, ends, concerned, clock, dispatcher.redispatch_after)
-        if parents:
-            await _end_parents(conn, parents, concerned)
-        if called_off := [end.execution_id for end in ends if _calls_off(end)]:
-            await children.cancel_children(conn, called_off)
-        await dependencies.forget(conn, ends)
-    await dispatcher.push(tickets)
-    return len(ends)
+    """Act on up to `batch` ends; returns how many. 0: there is none, or another replica is at it.
+
+    Less of a batch is done when it has very many dependents; 1 also stands for a part of one end.
+    """
+    most = batch * _ROWS_AN_END
+    while True:
+        async with db.transaction(actor=ACTOR) as conn:
+            if advisory_locks and not await ticks.try_lock(conn, ticks.ENDS_LOCK):
+                return 0
+            ends = await dependencies.take(conn, batch=batch)
+            if not ends:
+                return 0
+            # In a transaction of its own: together with what dependents lock, that would be no order of keys.
+            if calling := [end for end in ends if _calls_off(end)]:
+                await _call_off(conn, _prefix(calling, {end.id: end.children for end in calling}, most))
+                continue
+            dependents = await _dependents(conn, ends, most)
+            if dependents.get(ends[0].id, 0) > most:
+                tickets = await _do_a_part(conn, ends[0], most, now, dispatcher.redispatch_after)
+                ends = ends[:1]
+            else:
+                ends = _prefix(ends, dependents, most)
+                tickets = await _do(conn, ends, now, dispatcher.redispatch_after)
+        await dispatcher.push(tickets)
+        return len(ends)
+
+
+def _prefix(ends: list[End], costs: Mapping[int, int], most: int) -> list[End]:
+    """The first of these ends, as many as cost no more than `most` together; at least one.
+
+    One that is acted on in parts comes alone: what has heard of it shall not be locked again.
+    """
+    total = 0
+    for place, end in enumerate(ends):
+        total += costs.get(end.id, 0)
+        if place and (total > most or end.after_job_id != ends[0].after_job_id):
+            return ends[:place]
+    return ends
+
+
+async def _dependents(conn: Conn, ends: Sequence[End], most: int) -> dict[int, int]:
+    """How many jobs have yet to hear of each end, by its id; `most` + 1 stands for any number above."""
+    places = {(end.job_id, end.after_job_id) for end in ends if end.status in _ENDED}
+    counts = await dependencies.count_dependents(conn, sorted(places), most=most) if places else {}
+    return {end.id: counts[end.job_id, end.after_job_id] for end in ends if end.status in _ENDED}
+
+
+async def _call_off(conn: Conn, ends: Sequence[End]) -> None:
+    """Call off the unfinished children of what has ended so, unless somebody has let it run again in the meantime."""
+    again = await children.lock_parents(conn, [(end.job_id, end.scheduled_time) for end in ends])
+    if over := [end.execution_id for end in ends if end.execution_id not in again]:
+        await children.cancel_children(conn, over)
+    await dependencies.children_have_heard(conn, ends)
+
+
+async def _do(conn: Conn, ends: Sequence[End], now: datetime | None, redispatch: timedelta) -> list[Ticket]:
+    """Write all that follows from these ends, and forget them; the tickets to push."""
+    parents = {key for end in ends if (key := _parent(end)) is not None}
+    upstreams = {end.job_id for end in ends if end.status in _ENDED}
+    others = {job_id for job_id, _ in parents}
+    after = min(end.after_job_id for end in ends)
+    concerned, clock = await dependencies.lock_jobs(conn, upstreams, others, after=after, now=now)
+    tickets = [] if clock is None else await _run_dependents(conn, ends, concerned, clock, redispatch)
+    if parents:
+        await _end_parents(conn, parents, concerned)
+    await dependencies.forget(conn, ends)
+    return tickets
+
+
+async def _do_a_part(conn: Conn, end: End, most: int, now: datetime | None, redispatch: timedelta) -> list[Ticket]:
+    """Let the next `most` dependents hear of an end that has more; the tickets to push."""
+    concerned, clock = await dependencies.lock_jobs(conn, [end.job_id], [], after=end.after_job_id, most=most, now=now)
+    if clock is None:
+        return []
+    tickets = await _run_dependents(conn, [end], concerned, clock, redispatch)
+    await dependencies.go_on_after(conn, end, concerned[-1].due.id)
+    return tickets
 
 
 async def end_overdue_parents(db: Database, *, batch: int = 100, now: datetime | None = None) -> int:
@@ -65,7 +134,7 @@ async def end_overdue_parents(db: Database, *, batch: int = 100, now: datetime |
         counted = {job_id for job_id, _, counted in rows if counted}
         if counted:
             await failures.lock_jobs(conn, sorted(counted))
-        ended = await children.end_overdue(conn, [(job_id, time) for job_id, time, _ in rows])
+        ended = await children.end_overdue(conn, [(job_id, time) for job_id, time, _ in rows], now=now)
         await _count(conn, ended, counted, {job_id: "deadline" for job_id, _ in ended})
     _log.warning("%s executions still waited for their children at their deadline: FAILED", len(ended))
     return len(ended)
@@ -106,11 +175,10 @@ async def _run_dependents(
     conn: Conn, ends: Sequence[End], concerned: Sequence[Concerned], clock: datetime, redispatch: timedelta
 ) -> list[Ticket]:
     """Decide what these ends mean to the jobs that wait for them, and write it; the tickets to push."""
-    happened = [
-        Ended(end.id, end.execution_id, end.job_id, Status(end.status), end.result)
-        for end in ends
-        if end.status in _ENDED
-    ]
+    happened: dict[int, list[End]] = defaultdict(list)
+    for end in ends:
+        if end.status in _ENDED:
+            happened[end.job_id].append(end)
     waiting = await dependencies.rounds(conn, [job.due.id for job in concerned if job.depends_on is not None])
     rows: list[_Row] = []
     open_rounds: dict[int, dict[int, Cause]] = {}
@@ -118,13 +186,27 @@ async def _run_dependents(
         wanted = await _read(conn, job)
         if wanted is None:
             continue
-        decisions, still_open = decide(wanted, happened, waiting[job.due.id])
+        decisions, still_open = decide(wanted, _heard(job.due.id, wanted, happened), waiting[job.due.id])
         rows += [_Row(job, decision) for decision in decisions]
         if still_open != waiting[job.due.id]:
             open_rounds[job.due.id] = still_open
     if open_rounds:
-        await dependencies.keep_rounds(conn, open_rounds)
+        await dependencies.keep_rounds(conn, waiting, open_rounds)
     return await _record(conn, rows, clock, redispatch) if rows else []
+
+
+def _heard(job_id: int, wanted: DependsOn, happened: Mapping[int, Sequence[End]]) -> list[Ended]:
+    """The ends that are news to a job, in order."""
+    ends = [
+        end
+        for upstream_id in {each.job_id for each in wanted.on if each.job_id is not None}
+        for end in happened.get(upstream_id, ())
+        if end.after_job_id < job_id
+    ]
+    return [
+        Ended(end.id, end.execution_id, end.job_id, Status(end.status), end.result)
+        for end in sorted(ends, key=lambda each: each.id)
+    ]
 
 
 async def _read(conn: Conn, job: Concerned) -> DependsOn | None:
@@ -176,10 +258,13 @@ def _at_instants(rows: Sequence[_Row], clock: datetime) -> dict[Key, _Row]:
 async def _plan(conn: Conn, by_instant: dict[Key, _Row], clock: datetime) -> list[tuple[DueJob, Plan]]:
     """The plans of these jobs; one that cannot be planned is set aside, and its rows are not written."""
     jobs = {row.job.due.id: row.job.due for row in by_instant.values()}
+    by_job: dict[int, list[tuple[datetime, Skip | None]]] = defaultdict(list)
+    for (job_id, instant), row in by_instant.items():
+        by_job[job_id].append((instant, row.skip(instant)))
     ground = await gather(conn, list(jobs.values()), clock)
     planned: list[tuple[DueJob, Plan]] = []
     for job in ground.jobs:
-        mine = [(instant, row.skip(instant)) for (job_id, instant), row in by_instant.items() if job_id == job.id]
+        mine = by_job[job.id]
         runs = [instant for instant, skip in mine if skip is None]
         try:
             planned.append((job, ground.plan_at(job, runs, [skip for _, skip in mine if skip is not None])))

@@ -33,6 +33,9 @@ REFUSAL = "this token is not accepted"
 _PART = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _KID = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
 _SUBJECT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
+# Claims that are a list in one string, by RFC 6749.
+_SPACED = frozenset({"scope", "scp"})
+
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
 # The thumbprints are told by some issuers and mean nothing to us.
 _HEADERS = frozenset({"alg", "typ", "kid", "x5t", "x5t#S256"})
@@ -74,7 +77,9 @@ class Tokens:
         except Refusal as refusal:
             log.info(events.TOKEN_REFUSED, reason=str(refusal))
             raise Unauthenticated(REFUSAL) from None
-        return Holder(f"jwt:{claims['sub']}", grant_of(claims, rules))
+        # A subject is somebody within its issuer only.
+        by = claims["sub"] if len(self._issuers) == 1 else f"{rules.issuer}|{claims['sub']}"
+        return Holder(f"jwt:{by}", grant_of(claims, rules))
 
     async def claims(self, token: str) -> tuple[Mapping[str, Any], JwtIssuer]:
         """The claims of a token that is good in every respect, and its issuer; raises Refusal."""
@@ -226,14 +231,15 @@ def _claim(claims: Mapping[str, Any], name: str) -> Any:
     return found
 
 
-def _words(value: Any) -> list[str]:
+def _words(value: Any, name: str) -> list[str]:
+    """What a claim lists. A string is one word, whatever is in it, but for two claims that are a list by RFC 6749."""
     if isinstance(value, str):
-        return value.split()
+        return value.split() if name in _SPACED else [value]
     return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def _highest(said: Any, rules: ClaimMap) -> Role | None:
-    names = _words(said)
+    names = _words(said, rules.roles_claim)
     known = rules.roles or {role.value: role.value for role in Role}
     roles = [Role(known[name]) for name in names if name in known]
     return max(roles, key=list(Role).index) if roles else None
@@ -243,7 +249,7 @@ def _namespaces(claims: Mapping[str, Any], rules: ClaimMap) -> tuple[str, ...] |
     """None is all of them: nothing bounds this holder."""
     if rules.namespaces_claim is None:
         return rules.namespaces
-    names = _words(_claim(claims, rules.namespaces_claim))
+    names = _words(_claim(claims, rules.namespaces_claim), rules.namespaces_claim)
     if "*" in names:
         return rules.namespaces
     good = [name for name in dict.fromkeys(names) if _NAMESPACE.fullmatch(name)]

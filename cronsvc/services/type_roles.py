@@ -1,8 +1,8 @@
 """Some job types reach further than others: a SQL or COMMAND job acts with what the operator's servers may do.
 
-Promise: nobody defines such a job, changes one, turns another job into one or gives one params, unless they have the
-role that its type asks for in its namespace; the refusal comes before anything is written. Pausing, resuming and
-running such a job as it is defined need no more than for any other.
+Promise: nobody defines such a job, changes one, turns another job into one, gives one params or runs one again with
+the params it was given, unless they have the role that its type asks for in its namespace; the refusal comes before
+anything is written. Pausing, resuming and running such a job as it is defined need no more than for any other.
 """
 
 from collections.abc import Mapping
@@ -19,8 +19,17 @@ def check_type_role(
 ) -> None:
     """Raise Forbidden unless the caller has the role that the type of each asks for; an unknown type asks for none."""
     for definition in definitions:
-        kind, namespace = definition.task_payload.type, definition.namespace
-        needed = Role(role_needed(executors.get(kind)))
-        role = caller.role if caller.roles is None else caller.roles.get(namespace, caller.role)
-        if not role.reaches(needed):
-            raise Forbidden(f"to {act} jobs of type {kind} takes the role {needed}; in {namespace} you have {role}")
+        refusal = type_role_refusal(caller, executors, definition.task_payload.type, definition.namespace, act=act)
+        if refusal is not None:
+            raise refusal
+
+
+def type_role_refusal(
+    caller: Caller, executors: Mapping[str, Executor], kind: str, namespace: str, *, act: str
+) -> Forbidden | None:
+    """What keeps the caller from this act on a job of this type, or None; an unknown type asks for no role."""
+    needed = Role(role_needed(executors.get(kind)))
+    role = caller.role if caller.roles is None else caller.roles.get(namespace, caller.role)
+    if role.reaches(needed):
+        return None
+    return Forbidden(f"to {act} jobs of type {kind} takes the role {needed}; in {namespace} you have {role}")

@@ -11,30 +11,43 @@ from datetime import datetime, timedelta
 from psycopg.rows import class_row
 
 from cronsvc.domain.execution import Ticket
+from cronsvc.store.locking import lock_rows
 from cronsvc.store.pool import Conn
 
 # Who asks for the end of an execution that a newer one replaces.
 ACTOR = "cronsvc:overlap"
 
+# What is to be replaced: locked in the order of the keys, as claims and finishes do.
+UNFINISHED = """
+SELECT job_id, scheduled_time FROM job_executions
+ WHERE job_id = ANY (%(job_ids)s::bigint[]) AND (status = 'QUEUED' OR status = 'RUNNING')
+ ORDER BY job_id, scheduled_time FOR UPDATE
+"""
+
 REPLACE_WAITING = """
-UPDATE job_executions
+UPDATE job_executions AS e
    SET status = 'CANCELLED', status_reason = 'replaced', end_time = clock_timestamp(), dispatch_at = NULL, held = NULL
- WHERE job_id = ANY (%(job_ids)s::bigint[]) AND (status = 'QUEUED' OR (status = 'RUNNING' AND held = 'children'))
-   AND (status = 'QUEUED' OR status = 'RUNNING')
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+ WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+   AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s
+   AND (e.status = 'QUEUED' OR (e.status = 'RUNNING' AND e.held = 'children'))
 """
 
 
 async def replace_waiting(conn: Conn, job_ids: Sequence[int]) -> int:
     """Cancel what these jobs have waiting, for a worker or for their children; returns how many."""
-    return (await conn.execute(REPLACE_WAITING, {"job_ids": sorted(job_ids)})).rowcount
+    keys = await lock_rows(conn, UNFINISHED, {"job_ids": list(job_ids)})
+    return 0 if keys is None else (await conn.execute(REPLACE_WAITING, keys)).rowcount
 
 
 ASK_TO_STOP = """
-UPDATE job_executions
+UPDATE job_executions AS e
    SET cancel_requested_at = clock_timestamp(), cancel_requested_by = %(by)s, cancel_reason = 'replaced',
-       callback_due = CASE WHEN callback_due IS NOT NULL THEN clock_timestamp() END
- WHERE job_id = ANY (%(job_ids)s::bigint[]) AND status = 'RUNNING' AND (status = 'QUEUED' OR status = 'RUNNING')
-   AND cancel_requested_at IS NULL
+       callback_due = CASE WHEN e.callback_due IS NOT NULL THEN clock_timestamp() END
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+ WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+   AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s
+   AND e.status = 'RUNNING' AND e.cancel_requested_at IS NULL
 """
 
 
@@ -43,18 +56,23 @@ async def ask_to_stop(conn: Conn, job_ids: Sequence[int]) -> int:
 
     What waits for its target's call has no worker to ask: it is due at once, and a scheduler ends it.
     """
-    return (await conn.execute(ASK_TO_STOP, {"job_ids": sorted(job_ids), "by": ACTOR})).rowcount
+    keys = await lock_rows(conn, UNFINISHED, {"job_ids": list(job_ids)})
+    return 0 if keys is None else (await conn.execute(ASK_TO_STOP, keys | {"by": ACTOR})).rowcount
 
 
 TERMINATE = """
 WITH ended AS (
-    UPDATE job_executions SET status = 'CANCELLED', status_reason = 'replaced', end_time = clock_timestamp(),
-           cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),
-           cancel_requested_by = coalesce(cancel_requested_by, %(by)s), cancel_reason = 'replaced',
-           worker_id = coalesce(worker_id, callback_worker), callback_since = NULL, callback_due = NULL,
+    UPDATE job_executions AS e
+       SET status = 'CANCELLED', status_reason = 'replaced', end_time = clock_timestamp(),
+           cancel_requested_at = coalesce(e.cancel_requested_at, clock_timestamp()),
+           cancel_requested_by = coalesce(e.cancel_requested_by, %(by)s), cancel_reason = 'replaced',
+           worker_id = coalesce(e.worker_id, e.callback_worker), callback_since = NULL, callback_due = NULL,
            callback_until = NULL, callback_heartbeat = NULL, callback_worker = NULL
-     WHERE job_id = ANY (%(job_ids)s::bigint[]) AND status = 'RUNNING' AND (status = 'QUEUED' OR status = 'RUNNING')
-    RETURNING *
+      FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+     WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+       AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s
+       AND e.status = 'RUNNING'
+    RETURNING e.*
 )
 INSERT INTO job_attempts (job_id, scheduled_time, claim_no, execution_id, attempt, outcome, worker_id, ready_at,
                           start_time, error)
@@ -66,7 +84,8 @@ SELECT job_id, scheduled_time, claim_no, id, attempt, 'cancelled', worker_id, re
 
 async def terminate(conn: Conn, job_ids: Sequence[int]) -> int:
     """End what these jobs run, here and now; their workers find their results refused and are told to stop."""
-    return (await conn.execute(TERMINATE, {"job_ids": sorted(job_ids), "by": ACTOR})).rowcount
+    keys = await lock_rows(conn, UNFINISHED, {"job_ids": list(job_ids)})
+    return 0 if keys is None else (await conn.execute(TERMINATE, keys | {"by": ACTOR})).rowcount
 
 
 OVERLAP_FREE = """
@@ -95,7 +114,7 @@ async def lock_jobs(conn: Conn, job_ids: Sequence[int]) -> list[int]:
 
 
 # Looked at again under the lock: the tick that held a row may have seen what has ended since, and the other way round.
-RELEASE_OVERLAP = """
+FIRST_HELD = """
 WITH first AS (
     SELECT DISTINCT ON (h.job_id) h.job_id, h.scheduled_time FROM job_executions h
      WHERE h.job_id = ANY (%(job_ids)s::bigint[]) AND h.held = 'overlap' AND h.status = 'QUEUED'
@@ -104,20 +123,32 @@ WITH first AS (
                           AND u.held IS DISTINCT FROM 'overlap')
      ORDER BY h.job_id, h.scheduled_time
 )
+SELECT e.job_id, e.scheduled_time
+  FROM first AS f JOIN job_executions AS e ON e.job_id = f.job_id AND e.scheduled_time = f.scheduled_time
+ WHERE e.held = 'overlap' AND e.status = 'QUEUED'
+ ORDER BY e.job_id, e.scheduled_time FOR UPDATE OF e
+"""
+
+RELEASE_OVERLAP = """
 UPDATE job_executions AS e
    SET held = NULL, ready_at = clock_timestamp(), dispatch_at = clock_timestamp() + %(redispatch)s::interval,
        dispatches = 1,
        deadline_at = clock_timestamp()
                      + make_interval(secs => (SELECT j.deadline_seconds FROM jobs AS j WHERE j.id = e.job_id))
-  FROM first AS f
- WHERE e.job_id = f.job_id AND e.scheduled_time = f.scheduled_time AND e.held = 'overlap' AND e.status = 'QUEUED'
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+ WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+   AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s
+   AND e.held = 'overlap' AND e.status = 'QUEUED'
 RETURNING e.id, e.job_id, e.scheduled_time, e.claim_no, e.queue, e.priority
 """
 
 
 async def release_overlap(conn: Conn, job_ids: Sequence[int], *, redispatch: timedelta) -> list[Ticket]:
     """Let the earliest held execution of each of these locked jobs go, where nothing else is unfinished any more."""
-    rows = await (await conn.execute(RELEASE_OVERLAP, {"job_ids": list(job_ids), "redispatch": redispatch})).fetchall()
+    keys = await lock_rows(conn, FIRST_HELD, {"job_ids": list(job_ids)})
+    if keys is None:
+        return []
+    rows = await (await conn.execute(RELEASE_OVERLAP, keys | {"redispatch": redispatch})).fetchall()
     return [Ticket(*row) for row in rows]
 
 
@@ -257,7 +288,7 @@ async def hold(conn: Conn, refused: Sequence[tuple[Candidate, float | None]]) ->
 
 # Ranked within each counter they need: as many go as there are places in both. One too many is harmless, the claim
 # counts again and holds it again.
-RELEASE_LIMIT = """
+FREE_PLACES = """
 WITH waiting AS (
     SELECT e.job_id, e.scheduled_time, cronsvc_scope(j) AS scope, j.max_concurrency AS scope_limit,
            e.queue, q.concurrency AS queue_limit,
@@ -278,15 +309,27 @@ WITH waiting AS (
                              - (SELECT coalesce(sum(places), 0) FROM running r WHERE r.queue = w.queue))
      LIMIT %(batch)s
 )
+SELECT e.job_id, e.scheduled_time
+  FROM free AS f JOIN job_executions AS e ON e.job_id = f.job_id AND e.scheduled_time = f.scheduled_time
+ WHERE e.held = 'limit' AND e.status = 'QUEUED'
+ ORDER BY e.job_id, e.scheduled_time FOR UPDATE OF e
+"""
+
+RELEASE_LIMIT = """
 UPDATE job_executions AS e
    SET held = NULL, dispatch_at = clock_timestamp() + %(redispatch)s::interval, dispatches = 1
-  FROM free AS f
- WHERE e.job_id = f.job_id AND e.scheduled_time = f.scheduled_time AND e.held = 'limit' AND e.status = 'QUEUED'
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+ WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+   AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s
+   AND e.held = 'limit' AND e.status = 'QUEUED'
 RETURNING e.id, e.job_id, e.scheduled_time, e.claim_no, e.queue, e.priority
 """
 
 
 async def release_limit(conn: Conn, *, batch: int, redispatch: timedelta) -> list[Ticket]:
     """Let as many executions go as have become free places, most urgent first."""
-    rows = await (await conn.execute(RELEASE_LIMIT, {"batch": batch, "redispatch": redispatch})).fetchall()
-    return [Ticket(*row) for row in rows]
+    keys = await lock_rows(conn, FREE_PLACES, {"batch": batch})
+    if keys is None:
+        return []
+    rows = await (await conn.execute(RELEASE_LIMIT, keys | {"redispatch": redispatch})).fetchall()
+    return sorted((Ticket(*row) for row in rows), key=lambda ticket: (ticket.priority, ticket.scheduled_time))

@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 from cronsvc.domain.backfill import Backfill, Ledger, Present, Selector
 from cronsvc.domain.execution import Status, Ticket, Trigger
 from cronsvc.domain.job import Job, JobDefinition
+from cronsvc.store.locking import lock_rows
 from cronsvc.store.pool import Conn
 from cronsvc.store.rows import JOB_COLUMNS, job_for_readers
 
@@ -134,7 +135,8 @@ UPDATE job_executions AS e
        progress = NULL, result = NULL, error = NULL, log_details = NULL, backfill_id = %(backfill_id)s::bigint,
        cancel_requested_at = NULL, cancel_requested_by = NULL, cancel_reason = NULL, cancel_note = NULL,
        resolved_at = NULL, resolved_by = NULL, resolve_note = NULL, callback_since = NULL, callback_due = NULL,
-       callback_until = NULL, callback_heartbeat = NULL, callback_worker = NULL, children_tolerated = NULL
+       callback_until = NULL, callback_heartbeat = NULL, callback_worker = NULL, children_tolerated = NULL,
+       run_again_at = clock_timestamp()
   FROM unnest(%(instants)s::timestamptz[], %(statuses)s::text[], %(untils)s::timestamptz[])
     AS t(scheduled_time, status, skipped_until)
  WHERE e.job_id = %(job_id)s::bigint AND e.scheduled_time = t.scheduled_time
@@ -237,24 +239,26 @@ async def remainder(
     return (await conn.execute(REMAINDER, parameters)).rowcount == 1
 
 
+WAITING = """
+SELECT e.job_id, e.scheduled_time FROM job_executions AS e
+ WHERE e.backfill_id = ANY (%(ids)s::bigint[]) AND e.status = 'QUEUED'
+ ORDER BY e.job_id, e.scheduled_time FOR UPDATE
+"""
+
 CANCEL_WAITING = """
-WITH waiting AS (
-    SELECT e.job_id, e.scheduled_time FROM job_executions AS e
-     WHERE e.backfill_id = ANY (%(ids)s::bigint[]) AND e.status = 'QUEUED'
-     ORDER BY e.job_id, e.scheduled_time
-       FOR UPDATE
-)
 UPDATE job_executions AS e
    SET status = 'CANCELLED', status_reason = 'user', dispatch_at = NULL, held = NULL, end_time = clock_timestamp(),
        cancel_requested_at = clock_timestamp(), cancel_requested_by = cronsvc_actor(), cancel_reason = 'user'
-  FROM waiting AS w
- WHERE e.job_id = w.job_id AND e.scheduled_time = w.scheduled_time AND e.status = 'QUEUED'
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+ WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+   AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'QUEUED'
 """
 
 
 async def cancel_waiting(conn: Conn, backfill_ids: Sequence[int]) -> int:
     """Call off everything of these backfills that is QUEUED; returns how many. What runs goes on."""
-    return (await conn.execute(CANCEL_WAITING, {"ids": list(backfill_ids)})).rowcount
+    keys = await lock_rows(conn, WAITING, {"ids": list(backfill_ids)})
+    return 0 if keys is None else (await conn.execute(CANCEL_WAITING, keys)).rowcount
 
 
 LAST_RUNS = """

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from cronsvc.domain.execution import Execution
 from cronsvc.store.dependencies import Key
+from cronsvc.store.locking import lock_rows
 from cronsvc.store.pool import Conn
 from cronsvc.store.rows import EXECUTION_COLUMNS, execution_from_row
 
@@ -68,12 +69,14 @@ async def end_parents(conn: Conn, keys: Collection[Key]) -> list[tuple[int, date
     return [(job_id, time, status) for job_id, time, status in rows if status != "RUNNING"]
 
 
+OPEN = """
+SELECT e.job_id, e.scheduled_time FROM job_executions AS e
+ WHERE e.parent_id = ANY (%(parent_ids)s::bigint[]) AND e.status IN ('QUEUED', 'RUNNING')
+ ORDER BY e.job_id, e.scheduled_time FOR UPDATE
+"""
+
+# What waits for its target's call has no worker to ask: it is due at once, and a scheduler ends it.
 CANCEL_CHILDREN = """
-WITH open AS (
-    SELECT e.job_id, e.scheduled_time FROM job_executions AS e
-     WHERE e.parent_id = ANY (%(parent_ids)s::bigint[]) AND e.status IN ('QUEUED', 'RUNNING')
-     ORDER BY e.job_id, e.scheduled_time FOR UPDATE
-)
 UPDATE job_executions AS e
    SET status = CASE WHEN e.status = 'QUEUED' OR e.held = 'children' THEN 'CANCELLED' ELSE e.status END,
        status_reason = CASE WHEN e.status = 'QUEUED' OR e.held = 'children' THEN 'parent' ELSE e.status_reason END,
@@ -81,15 +84,41 @@ UPDATE job_executions AS e
        dispatch_at = NULL, held = NULL,
        cancel_requested_at = coalesce(e.cancel_requested_at, clock_timestamp()),
        cancel_requested_by = coalesce(e.cancel_requested_by, %(by)s::text),
-       cancel_reason = coalesce(e.cancel_reason, 'parent')
-  FROM open AS o
- WHERE e.job_id = o.job_id AND e.scheduled_time = o.scheduled_time AND e.status IN ('QUEUED', 'RUNNING')
+       cancel_reason = coalesce(e.cancel_reason, 'parent'),
+       callback_due = CASE WHEN e.callback_due IS NOT NULL THEN clock_timestamp() END
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+ WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+   AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status IN ('QUEUED', 'RUNNING')
 """
 
 
 async def cancel_children(conn: Conn, parent_ids: Sequence[int]) -> int:
     """Cancel the unfinished children of these executions, or ask their workers to; returns how many."""
-    return (await conn.execute(CANCEL_CHILDREN, {"parent_ids": list(parent_ids), "by": ACTOR})).rowcount
+    keys = await lock_rows(conn, OPEN, {"parent_ids": list(parent_ids)})
+    return 0 if keys is None else (await conn.execute(CANCEL_CHILDREN, keys | {"by": ACTOR})).rowcount
+
+
+# All of them, whatever their status: one that has ended shall not be let run again before its children are called off.
+LOCK_PARENTS = """
+SELECT e.id, e.status IN ('QUEUED', 'RUNNING')
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+  JOIN job_executions AS e ON e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+ WHERE e.scheduled_time BETWEEN %(least)s AND %(greatest)s
+ ORDER BY e.job_id, e.scheduled_time FOR UPDATE OF e
+"""
+
+
+async def lock_parents(conn: Conn, keys: Sequence[Key]) -> set[int]:
+    """Lock these executions; the ids of those that have not ended, or run again."""
+    times = [scheduled_time for _, scheduled_time in keys]
+    parameters = {
+        "job_ids": [job_id for job_id, _ in keys],
+        "times": times,
+        "least": min(times),
+        "greatest": max(times),
+    }
+    rows = await (await conn.execute(LOCK_PARENTS, parameters)).fetchall()
+    return {id_ for id_, unfinished in rows if unfinished}
 
 
 OVERDUE = """
@@ -108,24 +137,36 @@ async def overdue(conn: Conn, *, batch: int, now: datetime | None = None) -> lis
 
 
 END_OVERDUE = """
+WITH waiting AS (
+    SELECT e.job_id, e.scheduled_time
+      FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+      JOIN job_executions AS e ON e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+     WHERE e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'RUNNING' AND e.held = 'children'
+       AND e.deadline_at <= (SELECT coalesce(%(now)s::timestamptz, clock_timestamp()))
+     ORDER BY e.job_id, e.scheduled_time FOR UPDATE OF e SKIP LOCKED
+)
 UPDATE job_executions AS e
    SET status = 'FAILED', status_reason = 'timeout', held = NULL, end_time = clock_timestamp(),
        error = '{"type": "deadline", "message": "its children had not ended at the deadline"}'
-  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
- WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+  FROM waiting AS w
+ WHERE e.job_id = w.job_id AND e.scheduled_time = w.scheduled_time
    AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'RUNNING' AND e.held = 'children'
 RETURNING e.job_id, e.scheduled_time
 """
 
 
-async def end_overdue(conn: Conn, keys: Sequence[Key]) -> list[Key]:
-    """FAILED(timeout), error type `deadline`, for those of these that still wait; returns their keys."""
+async def end_overdue(conn: Conn, keys: Sequence[Key], *, now: datetime | None = None) -> list[Key]:
+    """FAILED(timeout), error type `deadline`, for those of these that still wait; returns their keys.
+
+    What somebody else holds at this moment is left to the next round.
+    """
     times = [scheduled_time for _, scheduled_time in keys]
     parameters = {
         "job_ids": [job_id for job_id, _ in keys],
         "times": times,
         "least": min(times),
         "greatest": max(times),
+        "now": now,
     }
     return [(job_id, time) for job_id, time in await (await conn.execute(END_OVERDUE, parameters)).fetchall()]
 
@@ -230,25 +271,70 @@ async def ids(conn: Conn, parent_id: int, keys: Sequence[str]) -> dict[str, int]
     return dict(await (await conn.execute(IDS, {"parent_id": parent_id, "keys": list(keys)})).fetchall())
 
 
-COUNTS = "SELECT k.status, count(*) FROM job_executions AS k WHERE k.parent_id = %(parent_id)s GROUP BY k.status"
+# Each once for every time that the parent was let run again: what fails after that stays. With the order of `requeue`.
+FAILED_BEFORE = """
+SELECT k.id FROM job_executions AS k
+ WHERE k.parent_id = %(parent_id)s::bigint AND k.status IN ('FAILED', 'CANCELLED')
+   AND k.child_key = ANY (%(keys)s::text[]) AND k.job_id = ANY (%(job_ids)s::bigint[])
+   AND least(k.end_time, k.cancel_requested_at)
+       < (SELECT p.run_again_at FROM job_executions AS p
+           WHERE p.job_id = %(job_id)s::bigint AND p.scheduled_time = %(scheduled_time)s::timestamptz)
+ ORDER BY k.job_id, k.scheduled_time
+"""
 
 
-async def counts(conn: Conn, parent_id: int) -> dict[str, int]:
-    """How many children of an execution are in which status."""
-    return dict(await (await conn.execute(COUNTS, {"parent_id": parent_id})).fetchall())
+async def failed_before(
+    conn: Conn, parent_id: int, parent: Key, keys: Sequence[str], job_ids: Collection[int]
+) -> list[int]:
+    """Those of these children that had failed or been cancelled when the locked parent was last let run again.
+
+    Only children that are executions of these jobs; none if the parent never was.
+    """
+    parameters = {
+        "parent_id": parent_id,
+        "job_id": parent[0],
+        "scheduled_time": parent[1],
+        "keys": list(keys),
+        "job_ids": list(job_ids),
+    }
+    return [id_ for (id_,) in await (await conn.execute(FAILED_BEFORE, parameters)).fetchall()]
+
+
+# A job that has moved took its executions along, so children may lie in other namespaces than their parent.
+COUNTS = """
+SELECT k.status, count(*) FROM job_executions AS k JOIN jobs AS j ON j.id = k.job_id
+ WHERE k.parent_id = %(parent_id)s::bigint
+   AND (%(namespaces)s::text[] IS NULL OR j.namespace = ANY (%(namespaces)s::text[]))
+ GROUP BY k.status
+"""
+
+
+async def counts(conn: Conn, parent_id: int, *, namespaces: Sequence[str] | None) -> dict[str, int]:
+    """How many children of an execution are in which status; `namespaces` None means all."""
+    parameters = {"parent_id": parent_id, "namespaces": None if namespaces is None else list(namespaces)}
+    return dict(await (await conn.execute(COUNTS, parameters)).fetchall())
 
 
 PAGE = sql.SQL("""
 SELECT {columns} FROM job_executions AS e JOIN jobs AS j ON j.id = e.job_id
  WHERE e.parent_id = %(parent_id)s::bigint AND (%(status)s::text IS NULL OR e.status = %(status)s::text)
    AND e.id > %(after_id)s::bigint
+   AND (%(namespaces)s::text[] IS NULL OR j.namespace = ANY (%(namespaces)s::text[]))
  ORDER BY e.id LIMIT %(limit)s::integer
 """).format(columns=sql.SQL(EXECUTION_COLUMNS))
 
 
-async def page(conn: Conn, parent_id: int, *, status: str | None, after_id: int, limit: int) -> list[Execution]:
-    """The children of an execution in the order they were started, above `after_id`."""
-    parameters = {"parent_id": parent_id, "status": status, "after_id": after_id, "limit": limit}
+async def page(
+    conn: Conn, parent_id: int, *, namespaces: Sequence[str] | None, status: str | None, after_id: int, limit: int
+) -> list[Execution]:
+    """The children of an execution in the order they were started, above `after_id`; `namespaces` None means all."""
+    parameters = {
+        "parent_id": parent_id,
+        "namespaces": None if namespaces is None else list(namespaces),
+        "status": status,
+        "after_id": after_id,
+        "limit": limit,
+    }
     async with conn.cursor(row_factory=dict_row) as found:
         await found.execute(PAGE, parameters)
         return [execution_from_row(row) for row in await found.fetchall()]

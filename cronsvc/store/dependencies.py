@@ -38,10 +38,12 @@ class End:
     children: int
     parent_job_id: int | None
     parent_time: datetime | None
+    after_job_id: int  # the dependent jobs up to this one have heard of it
 
 
 TAKE = """
-SELECT id, execution_id, job_id, scheduled_time, status, status_reason, result, children, parent_job_id, parent_time
+SELECT id, execution_id, job_id, scheduled_time, status, status_reason, result, children, parent_job_id, parent_time,
+       after_job_id
   FROM execution_ends ORDER BY id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
 """
 
@@ -50,6 +52,34 @@ async def take(conn: Conn, *, batch: int) -> list[End]:
     """Up to `batch` ends, the earliest first, locked until the transaction ends."""
     async with conn.cursor(row_factory=class_row(End)) as cursor:
         return await (await cursor.execute(TAKE, {"batch": batch})).fetchall()
+
+
+COUNT_DEPENDENTS = """
+SELECT t.upstream_id, t.after_job_id,
+       (SELECT count(*) FROM (SELECT FROM job_dependencies AS d
+                               WHERE d.upstream_id = t.upstream_id AND d.job_id > t.after_job_id
+                               LIMIT %(most)s + 1) AS waiting)
+  FROM unnest(%(upstreams)s::bigint[], %(after)s::bigint[]) AS t(upstream_id, after_job_id)
+"""
+
+
+async def count_dependents(conn: Conn, places: Collection[tuple[int, int]], *, most: int) -> dict[tuple[int, int], int]:
+    """How many jobs with ids above the second number wait for the first; `most` + 1 stands for any number above."""
+    parameters = {"upstreams": [job for job, _ in places], "after": [after for _, after in places], "most": most}
+    rows = await (await conn.execute(COUNT_DEPENDENTS, parameters)).fetchall()
+    return {(upstream_id, after): count for upstream_id, after, count in rows}
+
+
+async def go_on_after(conn: Conn, end: End, job_id: int) -> None:
+    """Note that the dependents of this end up to this job have heard of it."""
+    parameters = {"id": end.id, "job_id": job_id}
+    await conn.execute("UPDATE execution_ends SET after_job_id = %(job_id)s WHERE id = %(id)s", parameters)
+
+
+async def children_have_heard(conn: Conn, ends: Sequence[End]) -> None:
+    """Note that these ends mean nothing to children any more."""
+    parameters = {"ids": [each.id for each in ends]}
+    await conn.execute("UPDATE execution_ends SET children = 0 WHERE id = ANY (%(ids)s)", parameters)
 
 
 async def forget(conn: Conn, ends: Sequence[End]) -> None:
@@ -73,17 +103,28 @@ SELECT {columns},
        paused_at IS NOT NULL AS is_paused, pause_after_failures IS NOT NULL AS counts_failures,
        coalesce(%(now)s::timestamptz, clock_timestamp()) AS now
   FROM jobs
- WHERE id IN (SELECT d.job_id FROM job_dependencies AS d WHERE d.upstream_id = ANY (%(upstreams)s::bigint[])
+ WHERE id IN ((SELECT d.job_id FROM job_dependencies AS d
+                WHERE d.upstream_id = ANY (%(upstreams)s::bigint[]) AND d.job_id > %(after)s::bigint
+                ORDER BY d.job_id LIMIT %(most)s::bigint)
                UNION ALL SELECT unnest(%(others)s::bigint[]))
  ORDER BY id FOR NO KEY UPDATE OF jobs
 """).format(columns=DUE_COLUMNS)
 
 
 async def lock_jobs(
-    conn: Conn, upstreams: Collection[int], others: Collection[int], *, now: datetime | None = None
+    conn: Conn,
+    upstreams: Collection[int],
+    others: Collection[int],
+    *,
+    after: int = 0,
+    most: int | None = None,
+    now: datetime | None = None,
 ) -> tuple[list[Concerned], datetime | None]:
-    """Lock the jobs that wait for these upstreams, and these others, by id; and the database's now (None: no job)."""
-    parameters = {"upstreams": sorted(upstreams), "others": sorted(others), "now": now}
+    """Lock the jobs that wait for these upstreams, and these others, by id; and the database's now (None: no job).
+
+    Of the jobs that wait only those with ids above `after`, the `most` lowest; None means all.
+    """
+    parameters = {"upstreams": sorted(upstreams), "others": sorted(others), "after": after, "most": most, "now": now}
     async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
         rows = await (await cursor.execute(LOCK_JOBS, parameters)).fetchall()
     clock = max((row["now"] for row in rows), default=None)
@@ -122,7 +163,11 @@ async def rounds(conn: Conn, job_ids: Sequence[int]) -> dict[int, dict[int, Caus
     return found
 
 
-CLOSE_ROUNDS = "DELETE FROM dependency_rounds WHERE job_id = ANY (%(job_ids)s::bigint[])"
+CLOSE_ROUNDS = """
+DELETE FROM dependency_rounds AS r
+ USING unnest(%(job_ids)s::bigint[], %(upstream_ids)s::bigint[]) AS t(job_id, upstream_id)
+ WHERE r.job_id = t.job_id AND r.upstream_id = t.upstream_id
+"""
 
 OPEN_ROUNDS = """
 INSERT INTO dependency_rounds (job_id, upstream_id, end_id, cause, is_met, ended_at)
@@ -132,10 +177,25 @@ SELECT t.job_id, t.upstream_id, t.end_id, t.cause, t.is_met, clock_timestamp()
 """
 
 
-async def keep_rounds(conn: Conn, open_rounds: Mapping[int, Mapping[int, Cause]]) -> None:
-    """Write how far the rounds of these locked jobs are, in place of how far they were."""
-    await conn.execute(CLOSE_ROUNDS, {"job_ids": list(open_rounds)})
-    causes = [(job_id, cause) for job_id, waiting in open_rounds.items() for cause in waiting.values()]
+async def keep_rounds(
+    conn: Conn, before: Mapping[int, Mapping[int, Cause]], open_rounds: Mapping[int, Mapping[int, Cause]]
+) -> None:
+    """Write how far the rounds of these locked jobs are, in place of how far they were `before`."""
+    closed = [
+        (job_id, upstream_id)
+        for job_id, waiting in open_rounds.items()
+        for upstream_id, cause in before[job_id].items()
+        if waiting.get(upstream_id) != cause
+    ]
+    if closed:
+        parameters = {"job_ids": [job for job, _ in closed], "upstream_ids": [upstream for _, upstream in closed]}
+        await conn.execute(CLOSE_ROUNDS, parameters)
+    causes = [
+        (job_id, cause)
+        for job_id, waiting in open_rounds.items()
+        for upstream_id, cause in waiting.items()
+        if before[job_id].get(upstream_id) != cause
+    ]
     if causes:
         await conn.execute(
             OPEN_ROUNDS,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from cronsvc.domain.execution import Ticket
+from cronsvc.store.locking import lock_rows
 from cronsvc.store.pool import Conn
 
 WAITING = """
@@ -55,15 +56,21 @@ async def redispatch(
     return [Ticket(*row) for row in rows]
 
 
+PUSHED = """
+SELECT job_id, scheduled_time FROM job_executions
+ WHERE status = 'QUEUED' AND dispatches > 0 AND dispatch_at > (SELECT clock_timestamp())
+ LIMIT %(batch)s FOR NO KEY UPDATE SKIP LOCKED
+"""
+
 CALL_IN = """
 UPDATE job_executions AS e SET dispatch_at = clock_timestamp(), dispatches = 0
- WHERE (e.job_id, e.scheduled_time) IN (
-       SELECT job_id, scheduled_time FROM job_executions
-        WHERE status = 'QUEUED' AND dispatches > 0 AND dispatch_at > (SELECT clock_timestamp()) LIMIT %(batch)s)
-   AND e.status = 'QUEUED'
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+ WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+   AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'QUEUED'
 """
 
 
 async def call_in(conn: Conn, *, batch: int) -> int:
     """Redis lost its tickets: make up to `batch` pushed rows due for dispatch now; backoff and jitter stay."""
-    return (await conn.execute(CALL_IN, {"batch": batch})).rowcount
+    keys = await lock_rows(conn, PUSHED, {"batch": batch})
+    return 0 if keys is None else (await conn.execute(CALL_IN, keys)).rowcount

@@ -22,20 +22,20 @@ SELECT DISTINCT e.job_id FROM job_executions AS e WHERE e.id = ANY (%(ids)s::big
 """
 
 HOLD_JOBS = """
-SELECT j.id FROM jobs AS j
+SELECT j.id, coalesce(j.task_payload ->> 'type', '') FROM jobs AS j
  WHERE j.id = ANY (%(job_ids)s::bigint[]) AND j.deleted_at IS NULL
  ORDER BY j.id FOR KEY SHARE OF j
 """
 
 
-async def hold_jobs(conn: Conn, execution_ids: Sequence[int]) -> set[int]:
-    """Keep the jobs of these executions from being edited or deleted until the transaction ends; the ids of live ones.
+async def hold_jobs(conn: Conn, execution_ids: Sequence[int]) -> dict[int, str]:
+    """Keep the jobs of these executions from being edited or deleted until the transaction ends; types of live ones.
 
     Before `lock`, because a deletion locks the job and then what waits of it.
     """
     rows = await (await conn.execute(JOBS_OF, {"ids": list(execution_ids)})).fetchall()
     held = await (await conn.execute(HOLD_JOBS, {"job_ids": [job_id for (job_id,) in rows]})).fetchall()
-    return {job_id for (job_id,) in held}
+    return dict(held)
 
 
 LOCK = sql.SQL("""
@@ -96,7 +96,8 @@ WITH e AS (
            progress = NULL, result = NULL, error = NULL, log_details = NULL, callback_since = NULL,
            callback_due = NULL, callback_until = NULL, callback_heartbeat = NULL, callback_worker = NULL,
            cancel_requested_at = NULL, cancel_requested_by = NULL, cancel_reason = NULL, cancel_note = NULL,
-           resolved_at = NULL, resolved_by = NULL, resolve_note = NULL, children_tolerated = NULL
+           resolved_at = NULL, resolved_by = NULL, resolve_note = NULL, children_tolerated = NULL,
+           run_again_at = clock_timestamp()
       FROM jobs AS j
      WHERE j.id = e.job_id AND j.deleted_at IS NULL
        AND e.id = ANY (%(ids)s::bigint[]) AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from cronsvc.domain.execution import Attempt, Execution, Reason, Status, Trigger
 from cronsvc.domain.job import Job
+from cronsvc.store.locking import lock_rows
 from cronsvc.store.pool import Conn
 from cronsvc.store.rows import ATTEMPT_COLUMNS, EXECUTION_COLUMNS, attempt_from_row, execution_from_row
 
@@ -97,24 +98,26 @@ async def insert_skipped(
     )
 
 
+WAITING = """
+SELECT job_id, scheduled_time FROM job_executions
+ WHERE job_id = %(job_id)s::bigint AND status = 'QUEUED'
+ ORDER BY job_id, scheduled_time FOR UPDATE
+"""
+
 CANCEL_WAITING = """
-WITH waiting AS (
-    SELECT job_id, scheduled_time FROM job_executions
-     WHERE job_id = %(job_id)s::bigint AND status = 'QUEUED'
-     ORDER BY job_id, scheduled_time
-       FOR UPDATE
-)
 UPDATE job_executions AS e
    SET status = 'CANCELLED', status_reason = %(reason)s::text, dispatch_at = NULL, held = NULL,
        end_time = clock_timestamp()
-  FROM waiting AS w
- WHERE e.job_id = w.job_id AND e.scheduled_time = w.scheduled_time AND e.status = 'QUEUED'
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+ WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+   AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'QUEUED'
 """
 
 
 async def cancel_waiting(conn: Conn, job_id: int, *, reason: Reason) -> int:
     """Cancel everything of a job that is QUEUED, in the key order that claims use too; returns how many."""
-    return (await conn.execute(CANCEL_WAITING, {"job_id": job_id, "reason": reason.value})).rowcount
+    keys = await lock_rows(conn, WAITING, {"job_id": job_id})
+    return 0 if keys is None else (await conn.execute(CANCEL_WAITING, keys | {"reason": reason.value})).rowcount
 
 
 @dataclass(frozen=True, slots=True)

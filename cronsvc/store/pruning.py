@@ -249,6 +249,7 @@ async def unfinished_jobs(conn: Conn, week: date) -> list[int]:
 
 
 # The whole of an older week stays with what is unfinished in it, so most jobs have rows there: one look-up for each.
+# A row that was backfilled keeps its place in the ledger, which is its `previous_time`.
 BRIDGE = """
 WITH older AS (
     SELECT DISTINCT o.job_id FROM job_executions AS o
@@ -256,12 +257,12 @@ WITH older AS (
 ), across AS (
     SELECT o.job_id, f.previous_time,
            (SELECT min(n.scheduled_time) FROM job_executions AS n
-             WHERE n.job_id = o.job_id AND n.trigger = 'schedule' AND n.scheduled_time >= %(end)s::timestamptz)
+             WHERE n.job_id = o.job_id AND n.previous_time IS NOT NULL AND n.scheduled_time >= %(end)s::timestamptz)
                AS next_time
       FROM older AS o CROSS JOIN LATERAL (
            SELECT e.previous_time FROM job_executions AS e
-            WHERE e.job_id = o.job_id AND e.trigger = 'schedule' AND e.scheduled_time >= %(start)s::timestamptz
-              AND e.scheduled_time < %(end)s::timestamptz
+            WHERE e.job_id = o.job_id AND e.previous_time IS NOT NULL
+              AND e.scheduled_time >= %(start)s::timestamptz AND e.scheduled_time < %(end)s::timestamptz
             ORDER BY e.scheduled_time LIMIT 1) AS f
 ), linked AS (
     UPDATE job_executions AS n SET previous_time = a.previous_time FROM across AS a

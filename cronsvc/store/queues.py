@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from cronsvc.domain.job import Pause
+from cronsvc.store.locking import lock_rows
 from cronsvc.store.pool import Conn
 
 # `job_executions.held` of a row that waits for its queue's pause to end.
@@ -158,50 +159,59 @@ async def hold_paused(conn: Conn) -> list[str]:
     return [name for (name,) in rows]
 
 
+DUE = """
+SELECT e.job_id, e.scheduled_time FROM job_executions AS e
+ WHERE e.status = 'QUEUED' AND e.dispatch_at <= (SELECT coalesce(%(now)s::timestamptz, clock_timestamp()))
+   AND e.queue = ANY (%(queues)s::text[])
+ ORDER BY e.dispatch_at LIMIT %(batch)s::integer FOR NO KEY UPDATE SKIP LOCKED
+"""
+
 PARK = """
 UPDATE job_executions AS e SET held = %(held)s::text, dispatch_at = NULL
- WHERE (e.job_id, e.scheduled_time) IN (
-       SELECT w.job_id, w.scheduled_time FROM job_executions AS w
-        WHERE w.status = 'QUEUED' AND w.dispatch_at <= (SELECT coalesce(%(now)s::timestamptz, clock_timestamp()))
-          AND w.queue = ANY (%(queues)s::text[])
-        ORDER BY w.dispatch_at LIMIT %(batch)s::integer FOR NO KEY UPDATE SKIP LOCKED)
-   AND e.status = 'QUEUED'
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+ WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+   AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'QUEUED'
 """
 
 
 async def park(conn: Conn, paused: Sequence[str], *, batch: int, now: datetime | None = None) -> int:
     """Take up to `batch` rows of these held queues out of the dispatch, instead of pushing them again and again."""
-    return (await conn.execute(PARK, {"queues": list(paused), "batch": batch, "held": HELD, "now": now})).rowcount
+    keys = await lock_rows(conn, DUE, {"queues": list(paused), "batch": batch, "now": now})
+    return 0 if keys is None else (await conn.execute(PARK, keys | {"held": HELD})).rowcount
 
+
+PARKED = """
+SELECT e.job_id, e.scheduled_time FROM job_executions AS e
+ WHERE e.status = 'QUEUED' AND e.held = 'queue_paused' AND e.queue = %(name)s::text
+ LIMIT %(batch)s::integer FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+# Pushed before the pause or during it, and perhaps refused by a claim since: nobody has to wait for the next push.
+DISPATCHED = """
+SELECT e.job_id, e.scheduled_time FROM job_executions AS e
+ WHERE e.status = 'QUEUED' AND e.dispatches > 0 AND e.queue = %(name)s::text
+   AND e.dispatch_at > (SELECT clock_timestamp())
+   AND e.dispatch_at < (SELECT clock_timestamp() + %(longest)s::interval)
+ LIMIT %(batch)s::integer FOR NO KEY UPDATE SKIP LOCKED
+"""
 
 CALL_IN = """
 UPDATE job_executions AS e
    SET held = NULL, dispatches = 0, dispatch_at = greatest(e.ready_at, clock_timestamp())
- WHERE (e.job_id, e.scheduled_time) IN (
-       SELECT w.job_id, w.scheduled_time FROM job_executions AS w
-        WHERE w.status = 'QUEUED' AND w.held = 'queue_paused' AND w.queue = %(name)s::text
-        LIMIT %(batch)s::integer FOR NO KEY UPDATE SKIP LOCKED)
-   AND e.status = 'QUEUED'
-"""
-
-# Pushed before the pause or during it, and perhaps refused by a claim since: nobody has to wait for the next push.
-CALL_IN_DISPATCHED = """
-UPDATE job_executions AS e SET dispatches = 0, dispatch_at = clock_timestamp()
- WHERE (e.job_id, e.scheduled_time) IN (
-       SELECT w.job_id, w.scheduled_time FROM job_executions AS w
-        WHERE w.status = 'QUEUED' AND w.dispatches > 0 AND w.queue = %(name)s::text
-          AND w.dispatch_at > (SELECT clock_timestamp())
-          AND w.dispatch_at < (SELECT clock_timestamp() + %(longest)s::interval)
-        LIMIT %(batch)s::integer FOR NO KEY UPDATE SKIP LOCKED)
-   AND e.status = 'QUEUED'
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+ WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+   AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'QUEUED'
 """
 
 
 async def call_in(conn: Conn, name: str, *, batch: int) -> int:
     """Make up to `batch` rows that a queue's pause held back due for dispatch; returns how many."""
     parameters = {"name": name, "batch": batch, "longest": LONGEST_REDISPATCH}
-    parked = (await conn.execute(CALL_IN, parameters)).rowcount
-    return parked + (await conn.execute(CALL_IN_DISPATCHED, parameters)).rowcount
+    called_in = 0
+    for found in (PARKED, DISPATCHED):
+        if (keys := await lock_rows(conn, found, parameters)) is not None:
+            called_in += (await conn.execute(CALL_IN, keys)).rowcount
+    return called_in
 
 
 CALLED_IN = """

@@ -29,13 +29,17 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A ciphertext and where it belongs. `is_stale`: its last use was noted more than a minute ago."""
+    """A ciphertext and where it belongs. `is_stale`: its last use was noted more than a minute ago.
+
+    `updated_at`: since when it has had this value.
+    """
 
     namespace: str
     name: str
     ciphertext: bytes
     key_id: str
     version: int
+    updated_at: datetime
     is_stale: bool
 
 
@@ -103,7 +107,7 @@ async def known(conn: Conn, namespace: str, names: Sequence[str]) -> frozenset[s
 
 
 SEALED = """
-SELECT s.namespace, s.name, s.ciphertext, s.key_id, s.version,
+SELECT s.namespace, s.name, s.ciphertext, s.key_id, s.version, s.updated_at,
        coalesce(s.last_used_at < clock_timestamp() - interval '1 minute', true) AS is_stale
   FROM unnest(%(namespaces)s::text[], %(names)s::text[]) AS w(namespace, name)
   JOIN secrets AS s ON s.namespace = w.namespace AND s.name = w.name
@@ -134,7 +138,8 @@ async def used(conn: Conn, keys: Sequence[tuple[str, str]]) -> None:
 
 
 OTHERS = """
-SELECT s.namespace, s.name, s.ciphertext, s.key_id, s.version, false AS is_stale FROM secrets AS s
+SELECT s.namespace, s.name, s.ciphertext, s.key_id, s.version, s.updated_at, false AS is_stale
+  FROM secrets AS s
  WHERE s.key_id <> %(key_id)s::text
    AND (%(after_namespace)s::text IS NULL
         OR (s.namespace, s.name) > (%(after_namespace)s::text, %(after_name)s::text))

@@ -51,8 +51,7 @@ SELECT extract(epoch FROM fire - clock_timestamp())::float8 AS fire,
        extract(epoch FROM dispatch - clock_timestamp())::float8 AS dispatch,
        extract(epoch FROM resume - clock_timestamp())::float8 AS resume,
        extract(epoch FROM release - clock_timestamp())::float8 AS release,
-       EXISTS (SELECT FROM job_executions
-                WHERE held IS NOT NULL AND held NOT IN ('queue_paused', 'maintenance', 'children')) AS held,
+       EXISTS (SELECT FROM job_executions WHERE held = 'overlap' OR held = 'limit') AS held,
        EXISTS (SELECT FROM execution_ends) AS ended, cronsvc_fenced() AS fenced
   FROM (SELECT min(next_fire_time) AS fire FROM jobs WHERE {active}) AS fires,
        (SELECT min(dispatch_at) AS dispatch FROM job_executions WHERE status = 'QUEUED') AS dispatches,

@@ -10,24 +10,43 @@ from datetime import datetime
 
 from psycopg.rows import dict_row
 
+from cronsvc.store.locking import lock_rows
 from cronsvc.store.pool import Conn
 
+OF_WINDOW = """
+SELECT e.job_id, e.scheduled_time FROM job_executions AS e
+ WHERE e.status = 'QUEUED' AND e.held = 'maintenance' AND e.window_id = %(window_id)s::bigint
+ ORDER BY e.job_id, e.scheduled_time FOR NO KEY UPDATE
+"""
+
 LOOK_AGAIN = """
-UPDATE job_executions SET ready_at = clock_timestamp()
- WHERE status = 'QUEUED' AND held = 'maintenance' AND window_id = %(window_id)s::bigint
+UPDATE job_executions AS e SET ready_at = clock_timestamp()
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+ WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+   AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'QUEUED' AND e.held = 'maintenance'
 """
 
 
 async def look_again(conn: Conn, window_id: int) -> int:
     """Have what a locked window holds looked at in the next round; returns how many rows."""
-    return (await conn.execute(LOOK_AGAIN, {"window_id": window_id})).rowcount
+    keys = await lock_rows(conn, OF_WINDOW, {"window_id": window_id})
+    return 0 if keys is None else (await conn.execute(LOOK_AGAIN, keys)).rowcount
 
+
+HELD_BEFORE = """
+SELECT e.job_id, e.scheduled_time
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+  JOIN job_executions AS e ON e.job_id = t.job_id AND e.scheduled_time < t.scheduled_time
+ WHERE e.held = 'maintenance' AND e.status = 'QUEUED' AND (e.status = 'QUEUED' OR e.status = 'RUNNING')
+ ORDER BY e.job_id, e.scheduled_time FOR UPDATE OF e
+"""
 
 REPLACE_HELD = """
 UPDATE job_executions AS e
    SET status = 'CANCELLED', status_reason = 'replaced', end_time = clock_timestamp(), dispatch_at = NULL, held = NULL
   FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
- WHERE e.job_id = t.job_id AND e.scheduled_time < t.scheduled_time AND e.held = 'maintenance' AND e.status = 'QUEUED'
+ WHERE e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+   AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.held = 'maintenance' AND e.status = 'QUEUED'
 """
 
 
@@ -35,7 +54,8 @@ async def replace_held(conn: Conn, before: Collection[tuple[int, datetime]]) -> 
     """Cancel what windows hold of these locked jobs before an instant of each; returns how many."""
     ordered = sorted(before)
     parameters = {"job_ids": [job_id for job_id, _ in ordered], "times": [instant for _, instant in ordered]}
-    return (await conn.execute(REPLACE_HELD, parameters)).rowcount
+    keys = await lock_rows(conn, HELD_BEFORE, parameters)
+    return 0 if keys is None else (await conn.execute(REPLACE_HELD, keys)).rowcount
 
 
 @dataclass(frozen=True, slots=True)

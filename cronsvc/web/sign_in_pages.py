@@ -84,13 +84,14 @@ class SignInPages:
         query: CallbackQuery = call.query
         source, sessions = auth.source_of(call.request), call.services.access.sessions
         provider, secure = self._provider(), self._secure(call)
-        wait = self._throttle.wait_seconds(source)
+        wait, taken = self._throttle.wait_seconds(source), False
         try:
             if wait:
                 raise Unauthenticated(f"Too many attempts. Try again in {wait} seconds.")
             if query.error is not None or query.code is None:
                 raise Unauthenticated(f"{provider.name} did not sign you in.")
             begun = await sessions.take_sign_in(state=query.state, browser=auth.sign_in_token(call.request) or "")
+            taken = True
             holder = await provider.holder(
                 code=query.code, issuer=query.iss, nonce=begun.nonce, verifier=begun.verifier
             )
@@ -98,9 +99,10 @@ class SignInPages:
                 holder.actor, holder.grant, source, replacing=auth.session_token(call.request)
             )
         except (Unauthenticated, Forbidden, Unavailable) as error:
-            if isinstance(error, Unauthenticated):
+            # Any page can send a browser here: only what a sign-in of this browser had begun counts, and ends.
+            if taken and isinstance(error, Unauthenticated):
                 self._throttle.failed(source)
-            return self._failed(error, provider, secure=secure)
+            return self._failed(error, provider, ended=taken, secure=secure)
         # A page of ours that leads on by itself: a redirect would still count as coming from the provider's site, and
         # the browser would not send the new cookie along.
         response = self._pages.render("signed_in.html", None, None, next=self._pages.own.or_first(begun.next))
@@ -108,11 +110,12 @@ class SignInPages:
         auth.drop_sign_in_cookie(response, secure=secure)
         return response
 
-    def _failed(self, error: CronsvcError, provider: SignIn, *, secure: bool) -> Response:
+    def _failed(self, error: CronsvcError, provider: SignIn, *, ended: bool, secure: bool) -> Response:
         status = {Unauthenticated: 401, Unavailable: 503}.get(type(error), 403)
         words = f"{provider.name} does not answer." if status == 503 else str(error)
         response = self._form(words, "/", status=status)
-        auth.drop_sign_in_cookie(response, secure=secure)
+        if ended:
+            auth.drop_sign_in_cookie(response, secure=secure)
         return response
 
     def _form(self, notice: str, following: str, *, status: int = 200) -> Response:

@@ -1,11 +1,13 @@
 """What an answer must be, and what of it is kept."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from cronsvc.domain.execution import Outcome
+from cronsvc.errors import InvalidInput
 from cronsvc.executors import matching
 from cronsvc.executors.api_call import ApiCall
 from cronsvc.executors.api_call_answer import EXCERPT_BYTES
@@ -14,6 +16,7 @@ from tests.executors.targets import always, answer, attempt, listening
 
 LOOPBACK = ExecutorSettings(egress_allow=("127.0.0.0/8",))
 JSON = b'{"state": "done", "n": 1, "flag": true, "items": [{"id": 7}]}'
+SLOW_TO_READ = "(?i)" + "[\x01-\uffff]" * 190  # takes Python more than a second
 
 
 @pytest.fixture
@@ -118,6 +121,49 @@ async def test_an_unlucky_expression_ends_in_time_and_blocks_nobody(
     outcome = await called(api_call, answer(200, b"a" * 60), expect={"body": {"matches": "^(a+)+$b"}})
     assert outcome.error is not None
     assert "took longer" in outcome.error.message
+
+
+async def test_a_pattern_is_read_by_a_process_of_its_own_alone(
+    api_call: ApiCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+    compiling = re.compile
+
+    def watched(pattern: Any, flags: int = 0) -> Any:
+        read.append(pattern)
+        return compiling(pattern, flags)
+
+    monkeypatch.setattr(re, "compile", watched)
+    monkeypatch.setattr(matching, "SECONDS", 0.3)
+    config = {"url": "https://h.example/", "expect": {"body": {"matches": SLOW_TO_READ}}}
+    api_call.parse(config)
+    with pytest.raises(InvalidInput, match="takes longer"):
+        await api_call.examine(config)
+    assert SLOW_TO_READ not in read
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [("(", "unterminated"), ("a{2,1}", "min repeat"), ("\ud800(", "unterminated"), ("(" * 999, "")],
+)
+async def test_what_is_no_pattern(api_call: ApiCall, pattern: str, words: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await api_call.examine({"url": "https://h.example/", "expect": {"body": {"matches": pattern}}})
+    (fault,) = refused.value.errors
+    assert fault.field == "taskPayload.config.expect.body.matches"
+    assert "is not a regular expression as Python reads it" in fault.reason and words in fault.reason
+
+
+@pytest.mark.parametrize("expect", [None, 1, {}, {"body": 1}, {"body": {"matches": 1}}, {"body": {"matches": "a+"}}])
+async def test_there_is_nothing_wrong_with_it(api_call: ApiCall, expect: object) -> None:
+    await api_call.examine({"url": "https://h.example/", "expect": expect})
+
+
+async def test_an_attempt_whose_pattern_is_none_has_failed_for_good(api_call: ApiCall) -> None:
+    outcome = await called(api_call, answer(200, b"x"), expect={"body": {"matches": "("}})
+    assert outcome.error is not None
+    assert (outcome.error.type, outcome.retryable) == ("invalid_config", False)
+    assert "expect.body.matches" in outcome.error.message
 
 
 @pytest.mark.parametrize(

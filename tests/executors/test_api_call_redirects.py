@@ -76,7 +76,14 @@ async def test_methods_and_bodies(api_call: ApiCall, status: int, method: str, t
 def secretive(target: Target, **more: Any) -> dict[str, Any]:
     return {
         "url": f"{target.url}0",
-        "headers": {"X-Mine": "mine", "Accept": "text/plain", "Cookie": "a=b"},
+        "headers": {
+            "X-Mine": "mine",
+            "Accept": "text/{{secret:token}}",
+            "Accept-Language": "{{secret:token}}",
+            "Content-Type": "application/json; for={{secret:token}}",
+            "User-Agent": "{{secret:token}}",
+            "Cookie": "a=b",
+        },
         "auth": {"type": "bearer", "token": "{{secret:token}}"},
         "followRedirects": 5,
         **more,
@@ -87,11 +94,13 @@ async def test_another_origin_gets_nothing_of_ours(api_call: ApiCall) -> None:
     async with listening(leading(302, "/end")) as stranger, listening(leading(302, f"{stranger.url}0")) as home:
         context, _ = attempt_with(token="hunter22")
         assert (await api_call.run(api_call.parse(secretive(home)), context)).error is None
+    assert home.requests[0].headers["user-agent"] == "hunter22"
     assert home.requests[0].headers["authorization"] == "Bearer hunter22"
     assert [each.target for each in stranger.requests] == ["/0", "/end"]
     for request in stranger.requests:
-        assert not {"authorization", "cookie", "x-mine"} & set(request.headers)
-        assert request.headers["accept"] == "text/plain"
+        assert not {"authorization", "cookie", "x-mine", "accept-language", "content-type"} & set(request.headers)
+        assert "hunter22" not in str(request.headers)
+        assert request.headers["user-agent"].startswith("cronsvc/")
 
 
 async def test_home_again_is_not_home_any_more(api_call: ApiCall) -> None:

@@ -11,7 +11,7 @@ from cronsvc.errors import Gone
 from cronsvc.services.callback_waits import begin_to_wait, end_silent
 from cronsvc.services.callbacks import Callbacks, News
 from cronsvc.services.running import rescue
-from cronsvc.store import admission, presence
+from cronsvc.store import admission, children, presence
 from cronsvc.store.pool import Database
 from tests.support.callbacks import (
     ACCEPTED,
@@ -186,3 +186,13 @@ async def test_what_overlap_replaces_waits_no_longer(db: Database) -> None:
         (terminated.execution_id, "cancelled", other_sender.worker_id),
     ]
     assert await one(db, "SELECT count(*) FROM job_executions WHERE callback_due IS NOT NULL") == (0,)
+
+
+async def test_a_child_whose_parent_is_called_off_waits_no_longer(db: Database) -> None:
+    ticket, sender = await taken_over(db)
+    await fetch(db, "UPDATE job_executions SET parent_id = 7 WHERE id = %s RETURNING 1", ticket.execution_id)
+    async with db.transaction() as conn:
+        assert await children.cancel_children(conn, [7]) == 1
+    assert await end_silent(db) == 1
+    assert (await state(db, ticket))[:2] == ("CANCELLED", "parent")
+    assert await fetch(db, "SELECT outcome, worker_id FROM job_attempts") == [("cancelled", sender.worker_id)]

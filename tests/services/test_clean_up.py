@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -67,6 +68,29 @@ async def test_a_week_that_never_ends_holds_up_no_other(db: Database, caplog: py
     assert await fetch(db, GAPS) == []
     (warning,) = [each.getMessage() for each in caplog.records if each.name == "cronsvc.upkeep"]
     assert f"the week of {oldest.date()} stays: executions of jobs {job_id} have not ended" in warning
+
+
+@pytest.mark.parametrize("backfilled", ["first", "next"])
+async def test_a_week_that_goes_leaves_no_gap_where_its_neighbours_were_backfilled(
+    db: Database, backfilled: str
+) -> None:
+    """What a backfill made a run of keeps its place in the ledger: as the first of the week, or the next after it."""
+    oldest, old = await weeks_ago(db, 21), await weeks_ago(db, 20)
+    job_id = await ran(db, "sq", start=oldest)
+    await record(db, job_id, "ksss", start=old)
+    await record(db, job_id, "kss", start=START)
+    instant = old if backfilled == "first" else START
+    again = (
+        "UPDATE job_executions SET trigger = 'backfill', status = 'SUCCESS', status_reason = NULL"
+        " WHERE job_id = %s AND scheduled_time = %s AND status = 'SKIPPED' RETURNING previous_time IS NOT NULL"
+    )
+    assert await fetch(db, again, job_id, instant) == [(True,)]
+    assert len(await drop_partitions(db, retention_days=90)) == 2
+    chain = await fetch(
+        db, "SELECT scheduled_time, previous_time FROM job_executions WHERE job_id = %s ORDER BY 1", job_id
+    )
+    assert all(row[1] == before[0] for before, row in pairwise(chain))
+    assert await fetch(db, GAPS) == []
 
 
 async def test_whose_days_decide_about_weeks(db: Database) -> None:

@@ -178,7 +178,9 @@ async def test_sql_that_means_nothing_sets_the_job_aside(db: Database, desk: Des
     assert await one(db, "SELECT quarantine_reason FROM jobs WHERE id = %s", job_id) == (None,)
 
 
-async def test_an_open_round_forgets_what_is_no_longer_waited_for(db: Database) -> None:
+@pytest.mark.parametrize("when", ["success", "failure"])
+async def test_an_open_round_begins_anew_when_something_else_is_waited_for(db: Database, when: str) -> None:
+    """What has been said of an end was said by the definition of then."""
     first, second = await plain(db), await plain(db)
     third = await after(db, first, second)
     await fetch(
@@ -190,7 +192,8 @@ async def test_an_open_round_forgets_what_is_no_longer_waited_for(db: Database) 
         third,
         second,
     )
-    await fetch(
-        db, "UPDATE jobs SET depends_on = %s WHERE id = %s RETURNING 1", json.dumps({"on": [{"jobId": first}]}), third
-    )
-    assert await fetch(db, "SELECT upstream_id FROM dependency_rounds") == [(first,)]
+    await fetch(db, "UPDATE jobs SET name = 'other', depends_on = depends_on WHERE id = %s RETURNING 1", third)
+    assert len(await fetch(db, "SELECT upstream_id FROM dependency_rounds")) == 2
+    changed = json.dumps({"mode": "all", "on": [{"jobId": first, "when": when}, {"jobId": second}]})
+    await fetch(db, "UPDATE jobs SET depends_on = %s WHERE id = %s RETURNING 1", changed, third)
+    assert await fetch(db, "SELECT upstream_id FROM dependency_rounds") == []

@@ -87,6 +87,24 @@ async def test_a_deadline_ends_the_waiting_and_the_children(db: Database, desk: 
     assert await one(db, "SELECT paused_by FROM jobs WHERE pause_after_failures = 1") == ("cronsvc:ends",)
 
 
+async def test_the_end_of_the_waiting_waits_for_nobody_and_asks_again(db: Database, desk: Desk) -> None:
+    """Somebody has one of them locked, and another got more time since it was found."""
+    child, parent = await plain(db), await parent_job(db, deadline_seconds=3600)
+    started = [await trigger(desk, parent) for _ in range(3)]
+    await run_waiting(db, await worker(db, Parent(lambda: three(child))))
+    await fetch(db, "UPDATE job_executions SET deadline_at = '2001-01-01' WHERE held = 'children' RETURNING 1")
+    async with db.statements() as conn:
+        found = [(job_id, instant) for job_id, instant, _ in await statements.overdue(conn, batch=10)]
+    assert len(found) == 3
+    longer = "UPDATE job_executions SET deadline_at = now() + interval '1 hour' WHERE id = %s RETURNING 1"
+    await fetch(db, longer, started[1])
+    async with db.transaction() as holding, db.transaction() as ending:
+        await holding.execute("SELECT FROM job_executions WHERE id = %s FOR UPDATE", (started[0],))
+        await ending.execute("SET LOCAL lock_timeout = '500ms'")
+        assert len(await statements.end_overdue(ending, found)) == 1
+    assert [(await family(db, each))[0] for each in started] == ["RUNNING", "RUNNING", "FAILED"]
+
+
 async def test_a_parent_that_waits_takes_no_place_under_a_limit(db: Database, desk: Desk) -> None:
     """Parent and children share one place: they would wait for each other for ever."""
     child = await plain(db, max_concurrency=1, concurrency_key="k")

@@ -12,10 +12,10 @@ from cronsvc.domain.execution import Outcome, Ticket
 from cronsvc.services.admission import release_held
 from cronsvc.services.running import Runner
 from cronsvc.services.scheduling import Scheduling
-from cronsvc.store import admission, ticks
+from cronsvc.store import admission, jobs, ticks
 from cronsvc.store import running as store
 from cronsvc.store.pool import Database
-from tests.support.control import Desk
+from tests.support.control import ALICE, Desk
 from tests.support.ending import waits_for_a_lock
 from tests.support.job_types import Held, Scripted, failing
 from tests.support.rows import define, fetch
@@ -201,6 +201,24 @@ async def test_two_schedulers_and_two_workers_keep_to_one_at_a_time(db: Database
     if policy == "buffer_all":
         assert calls == [FIRST + timedelta(seconds=second) for second in range(15)]
     assert {status for status, _, _ in await states(db)} <= {"SUCCESS", "SKIPPED", "CANCELLED"}
+
+
+async def test_an_edit_and_who_holds_the_job_to_reach_its_executions_wait_for_no_circle(db: Database) -> None:
+    """The edit records what is due, which replaces an execution; somebody has the job and wants that execution next."""
+    job_id = await every_second(db, "cancel_other")
+    await tick(db, 0)
+    desk = Desk(db)
+    async with db.transaction() as conn:
+        await jobs.hold(conn, job_id)
+        editing = asyncio.create_task(desk.jobs.pause(job_id, ALICE))
+
+        async def stuck() -> bool:
+            return await waits_for_a_lock(db)
+
+        await until(stuck, what="the edit to wait for the job")
+        await conn.execute("SELECT FROM job_executions WHERE job_id = %s FOR UPDATE NOWAIT", (job_id,))
+    await editing
+    assert (await states(db))[0] == ("CANCELLED", False, False)
 
 
 async def test_two_schedulers_and_two_workers_run_all_at_once_where_it_is_allowed(db: Database) -> None:

@@ -143,7 +143,7 @@ async def test_a_resume_that_dies_halfway_is_finished_by_any_scheduler(db: Datab
     await dispatch.redispatch()
     async with db.transaction(actor="key:bob") as conn:
         await queues.resume(conn, "bulk")
-    async with db.statements() as conn:
+    async with db.transaction() as conn:
         assert await queues.call_in(conn, "bulk", batch=7) == 7  # … and here the process died
     assert await waiting(db, "bulk") == (23, 7)
     async with asyncio.TaskGroup() as group:

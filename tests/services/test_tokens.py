@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -99,7 +100,14 @@ def tokens() -> Tokens:
 )
 async def test_good_tokens_name_their_holder(tokens: Tokens, token: str) -> None:
     holder = await tokens.verified(token)
-    assert (holder.actor, holder.grant) == ("jwt:ann", Grant(Role.OPERATOR))
+    assert holder.grant == Grant(Role.OPERATOR)
+    # A subject means nothing without its issuer.
+    assert re.fullmatch(r"jwt:(rsa|ec|pem|shared|typed)\|ann", holder.actor)
+
+
+async def test_of_one_issuer_the_subject_is_name_enough() -> None:
+    alone = Tokens(ISSUERS[:1], published, clock=lambda: NOW)
+    assert (await alone.verified(signed(claims(), header={"kid": "r1"}))).actor == "jwt:ann"
 
 
 def _nested() -> str:
@@ -239,7 +247,7 @@ ROLES = {"admins": "admin", "people": "viewer"}
         ({"realm_access": {"roles": ["viewer"]}}, {"rolesClaim": "realm_access.roles"}, Grant(Role.VIEWER)),
         ({"https://x.example/r": "viewer"}, {"rolesClaim": "https://x.example/r"}, Grant(Role.VIEWER)),
         ({"roles": "admin"}, {"namespaces": ["red"]}, Grant(Role.ADMIN, ("red",))),
-        ({"roles": "admin", "ns": "red blue"}, {"namespacesClaim": "ns"}, Grant(Role.ADMIN, ("red", "blue"))),
+        ({"roles": "admin", "scp": "red blue"}, {"namespacesClaim": "scp"}, Grant(Role.ADMIN, ("red", "blue"))),
         ({"roles": "admin", "ns": ["*"]}, {"namespacesClaim": "ns"}, Grant(Role.ADMIN)),
         (
             {"roles": "admin", "ns": ["*"]},
@@ -270,6 +278,8 @@ def test_claims_grant_roles_and_namespaces(said: Claims, rules: Claims, granted:
         ({"roles": []}, {}),
         ({"roles": ["root"]}, {}),
         ({"roles": "admin"}, {"roles": ROLES}),  # translated, so our own words mean nothing
+        ({"roles": "assistant to admin"}, {}),  # one name with spaces
+        ({"roles": "admin", "ns": "red *"}, {"namespacesClaim": "ns"}),
         ({"roles": 1}, {}),
         ({"roles": None}, {}),
         ({"roles": {}}, {}),

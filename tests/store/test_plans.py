@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from psycopg import sql
 
-from cronsvc.store import children, dependencies, dispatches, presence, queues, running, ticks
+from cronsvc.store import admission, children, dependencies, dispatches, presence, queues, running, ticks, window_holds
 from cronsvc.store.pool import Database
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -60,12 +60,21 @@ HOT: dict[str, tuple[str | sql.Composed, dict[str, Any]]] = {
     ),
     "resumable": (ticks.RESUMABLE, {"now": None, "batch": 100}),
     "waiting": (dispatches.WAITING, {"now": None, "batch": 1000, "paused": ["slow"]}),
-    "park": (queues.PARK, {"now": None, "batch": 1000, "queues": ["slow"], "held": queues.HELD}),
-    "call in": (queues.CALL_IN, {"name": "slow", "batch": 1000}),
-    "call in what was dispatched": (
-        queues.CALL_IN_DISPATCHED,
+    "due in a paused queue": (queues.DUE, {"now": None, "batch": 1000, "queues": ["slow"]}),
+    "park": (queues.PARK, KEYS | BOUNDS | {"held": queues.HELD}),
+    "parked": (queues.PARKED, {"name": "slow", "batch": 1000}),
+    "dispatched": (
+        queues.DISPATCHED,
         {"name": "slow", "batch": 1000, "longest": queues.LONGEST_REDISPATCH},
     ),
+    "call in": (queues.CALL_IN, KEYS | BOUNDS),
+    "pushed": (dispatches.PUSHED, {"batch": 1000}),
+    "unfinished, to be replaced": (admission.UNFINISHED, {"job_ids": [1, 2, 3]}),
+    "replace": (admission.REPLACE_WAITING, KEYS | BOUNDS),
+    "held back by overlap": (admission.FIRST_HELD, {"job_ids": [1, 2, 3]}),
+    "free of overlap": (admission.OVERLAP_FREE, {"batch": 500}),
+    "places that are free": (admission.FREE_PLACES, {"batch": 500}),
+    "held by windows before": (window_holds.HELD_BEFORE, KEYS),
     "called in": (queues.CALLED_IN, {"name": "slow"}),
     "redispatch": (
         dispatches.REDISPATCH,
@@ -84,13 +93,17 @@ HOT: dict[str, tuple[str | sql.Composed, dict[str, Any]]] = {
         },
     ),
     "ends to act on": (dependencies.TAKE, {"batch": 500}),
-    "jobs that wait": (dependencies.LOCK_JOBS, {"upstreams": [1, 2, 3], "others": [4], "now": None}),
+    "jobs that wait": (
+        dependencies.LOCK_JOBS,
+        {"upstreams": [1, 2, 3], "others": [4], "after": 0, "most": None, "now": None},
+    ),
     "waiting parents": (
         children.LOCK_WAITING,
         KEYS | BOUNDS,
     ),
     "children that have ended": (children.COUNT_AND_END, BOUNDS | {"ids": [1, 2, 3]}),
-    "children to call off": (children.CANCEL_CHILDREN, {"parent_ids": [1, 2, 3], "by": "x"}),
+    "open children": (children.OPEN, {"parent_ids": [1, 2, 3]}),
+    "call children off": (children.CANCEL_CHILDREN, KEYS | BOUNDS | {"by": "x"}),
     "parents beyond their deadline": (children.OVERDUE, {"batch": 100, "now": None}),
     "prune workers": (presence.PRUNE_WORKERS, {}),
 }

@@ -1,4 +1,4 @@
-"""Deadlines and pruning look things up; neither reads through history nor through every job."""
+"""Deadlines, pruning and releases look things up; none reads through history, every job, or what a pause has parked."""
 
 import json
 from collections.abc import Iterator
@@ -8,10 +8,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from cronsvc.store.admission import FIRST_HELD, FREE_PLACES, OVERLAP_FREE
 from cronsvc.store.callbacks import SILENT
 from cronsvc.store.failures import OVERDUE
 from cronsvc.store.partitions import LONGEST_RETENTION
 from cronsvc.store.pruning import SURPLUS
+from cronsvc.store.running import FINISH
+from cronsvc.store.ticks import NEXT_INSTANTS
+from tests.store.test_plans import FINISHED
 
 
 @pytest.fixture
@@ -93,3 +97,35 @@ def test_that_nothing_failed_is_known_without_reading_what_succeeded(busy: psyco
 def test_the_longest_retention_is_asked_of_few_jobs(busy: psycopg.Connection[Any]) -> None:
     found = plan(busy, LONGEST_RETENTION, days=90)
     assert rows_read(found, "jobs") <= 10
+
+
+def test_what_a_pause_has_parked_costs_nobody_else(busy: psycopg.Connection[Any]) -> None:
+    """Two rows wait for others to end and one runs; twenty thousand wait for their queue."""
+    busy.execute("UPDATE job_executions SET status = 'QUEUED', end_time = NULL, held = 'queue_paused'")
+    for change in ("held = 'overlap'", "held = 'limit'", "held = NULL, status = 'RUNNING', dispatch_at = NULL"):
+        busy.execute(
+            f"UPDATE job_executions SET {change} WHERE (job_id, scheduled_time) IN"
+            " (SELECT job_id, scheduled_time FROM job_executions WHERE held = 'queue_paused' LIMIT 1)".encode()
+        )
+    busy.execute("VACUUM ANALYZE job_executions")
+    row = busy.execute("SELECT job_id, scheduled_time FROM job_executions WHERE status = 'RUNNING'").fetchone()
+    assert row is not None
+    job_id, instant = row
+    assert rows_read(plan(busy, NEXT_INSTANTS), "job_executions") <= 1
+    assert rows_read(plan(busy, FREE_PLACES, batch=100), "job_executions") <= 10
+    for statement, parameters in ((OVERLAP_FREE, {"batch": 100}), (FIRST_HELD, {"job_ids": [job_id]})):
+        held = [node for node in plan(busy, statement, **parameters) if node.get("Alias", "").startswith("h")]
+        assert 1 <= rows_read(held, "job_executions") <= 2
+    finished = {name: [None] for name in FINISHED} | {
+        "job_id": [job_id],
+        "scheduled_time": [instant],
+        "claim_no": [0],
+        "status": ["SUCCESS"],
+        "outcome": ["success"],
+        "refund": [False],
+        "least": instant,
+        "greatest": instant,
+    }
+    with busy.transaction(force_rollback=True):
+        found = plan(busy, FINISH, **finished)
+    assert found[0]["Actual Rows"] == 1 and rows_read(found, "job_executions") <= 10

@@ -178,8 +178,8 @@ class World:
         dispatcher = self.schedulers[0].dispatcher
         self.jobs = Jobs(self.db, {"CALL": NeedsUrl()}, dispatcher)
         self.backfills = Backfills(self.db, {"CALL": NeedsUrl()})
-        self.endings = Endings(self.db, dispatcher)
-        self.dead_letters = DeadLetters(self.db, dispatcher)
+        self.endings = Endings(self.db, {"CALL": NeedsUrl()}, dispatcher)
+        self.dead_letters = DeadLetters(self.db, {"CALL": NeedsUrl()}, dispatcher)
         self.queues = Queues(self.db)
         self.workers = [await self._worker(name) for name in ("A", "B")]
 

@@ -18,6 +18,7 @@ _ROLES_SQL = Path(__file__).parents[2] / "sql/roles.sql"
 def logins(database_url: str, *, again: bool = False) -> Iterator[dict[str, str]]:
     """The database's URL for each role; logins and roles are gone after the block, for they belong to the server."""
     with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")  # as Postgres 14 has it
         for _ in range(2 if again else 1):  # again, as after an upgrade
             conn.execute(_ROLES_SQL.read_bytes())
         for role in ROLES:

@@ -95,7 +95,7 @@ def http_client(app: Starlette) -> httpx2.AsyncClient:
 async def serving(db: Database, redis_url: str) -> AsyncIterator[Services]:
     """The services of one process over this database."""
     broker = Broker.open(redis_url)
-    executors = load_executors(ExecutorSettings(egress_allow=("127.0.0.1",)))
+    executors = load_executors(ExecutorSettings(egress_allow=("127.0.0.1",), public_url="http://cronsvc.test"))
     dispatcher = Dispatcher(db, broker, redispatch=timedelta(seconds=5))
     try:
         yield Services(
@@ -105,8 +105,8 @@ async def serving(db: Database, redis_url: str) -> AsyncIterator[Services]:
             history=History(db),
             access=Access(db),
             status=StatusReader(db, broker),
-            endings=Endings(db, dispatcher),
-            dead_letters=DeadLetters(db, dispatcher),
+            endings=Endings(db, executors, dispatcher),
+            dead_letters=DeadLetters(db, executors, dispatcher),
             queues=Queues(db),
             bulk_pausing=BulkPausing(db, dispatcher),
             bulk=Bulk(db),
@@ -118,7 +118,7 @@ async def serving(db: Database, redis_url: str) -> AsyncIterator[Services]:
             calendars=Calendars(db),
             windows=Windows(db),
             dependencies=Dependencies(db),
-            callbacks=Callbacks(db),
+            callbacks=Callbacks(db, executors, Keyring([SECRET_KEY])),
             secrets=Secrets(db, Keyring([SECRET_KEY])),
             auditing=Auditing(db),
             replays=Replays(db),

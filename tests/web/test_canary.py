@@ -1,8 +1,9 @@
 """Canaries: secrets that every part of the service has in its hands, and that must be seen nowhere but at the targets.
 
 Jobs of three types are run through success, failure, a time-out, redirects and missing secrets against a target that
-echoes all it is sent. Then everything that is kept or shown is searched: every row of every table, every key and value
-in Redis, what the log has said, the answers of the API and the pages. Only the ciphertext column is left out.
+echoes all it is sent, and says it again where it is to call back. Then everything that is kept or shown is searched:
+every row of every table, every key and value in Redis, what the log has said, the answers of the API and the pages.
+Only the ciphertext column is left out.
 """
 
 import asyncio
@@ -46,8 +47,11 @@ CANARIES = {
     "variable": "canary-variable-8",
     "parameter": "canary-parameter-9",
     "number": "7461829305",
+    "word": "canary_word_11",
 }
 FETCHED = "canary-fetched-token-10"
+PUBLIC_URL = "http://cronsvc.test"
+CALLED = ("success", "failure", "by-hand", "unmaskable")
 
 
 def spellings() -> list[str]:
@@ -87,7 +91,7 @@ async def echo(request: Request, writer: asyncio.StreamWriter) -> None:
 def configs(url: str) -> dict[str, dict[str, Any]]:
     everywhere = {
         "url": f"{url}200?key={{{{secret:query}}}}",
-        "headers": {"X-Header": "{{secret:header}}", "X-Number": "{{secret:number}}"},
+        "headers": {"X-Header": "{{secret:header}}", "X-Number": "{{secret:number}}", "X-Word": "{{secret:word}}"},
         "data": {"deep": ["{{secret:body}}"]},
         "auth": {"type": "basic", "username": "user", "password": "{{secret:password}}"},
         "signing": {"secret": "{{secret:hook}}"},
@@ -107,8 +111,34 @@ def configs(url: str) -> dict[str, dict[str, Any]]:
         "oauth-refused": {"url": f"{url}401", "auth": oauth},
         "bearer": {"url": f"{url}503", "auth": {"type": "bearer", "token": "{{secret:token}}"}},
         "broken-key": {"url": f"{url}200", "tls": {"certificate": "{{secret:token}}", "key": "{{secret:header}}"}},
+        **{f"called-{how}": everywhere | {"url": f"{url}202", "completion": {}} for how in CALLED},
         "bad-hook": {"url": f"{url}200", "signing": {"secret": "{{secret:token}}"}},
     }
+
+
+async def call_back(admin: Client, requests: list[Request]) -> list[str]:
+    """Say in callbacks, too, all that was sent; returns the tokens with which it was done."""
+    sent = [each for each in requests if "callback-url" in each.headers]
+    assert len(sent) == len(CALLED)
+    for request, how in zip(sorted(sent, key=lambda each: int(each.headers["x-cronsvc-job-id"])), CALLED, strict=True):
+        if how == "unmaskable":
+            changed = await admin.send("PUT", "/api/v1/secrets/number", json={"value": "its next value"})
+            assert changed.status_code == 200
+        text = json.dumps([request.target, request.headers, request.body.decode()])
+        said = {"headers": request.headers, "text": text, CANARIES["header"]: int(CANARIES["number"])}
+        # In a header: the client of these tests logs its URLs.
+        caller = admin if how == "by-hand" else Client(admin.http, request.headers["callback-url"].rpartition("/")[2])
+        execution = f"/api/v1/executions/{request.headers['x-cronsvc-execution-id']}"
+        lines = [text, {"message": text, "level": "error", "fields": said}]
+        ending: dict[str, Any] = {"status": "success", "result": said}
+        if how == "failure":
+            ending = {"status": "failure", "error": {"type": CANARIES["word"], "message": text}, "retry": False}
+        for part, body in (("progress", {"progress": 5, "note": text, "log": lines}), ("complete", ending)):
+            told = await caller.post(f"{execution}/{part}", json=body)
+            assert told.status_code == 200, told.text
+            if part == "complete":
+                assert told.json()["status"] == ("FAILED" if how == "failure" else "SUCCESS")
+    return [each.headers["callback-url"].rpartition("/")[2] for each in sent]
 
 
 @pytest.fixture
@@ -225,6 +255,7 @@ async def test_no_canary_is_seen_anywhere(
             answers.append(response.text)
     settings = ExecutorSettings(
         egress_allow=("127.0.0.1",),
+        public_url=PUBLIC_URL,
         sql_dsns={"db": database_url},
         commands={"env": Allowed(argv=("/usr/bin/env",), environment=("SHOWN",))},
     )
@@ -259,6 +290,7 @@ async def test_no_canary_is_seen_anywhere(
                 at,
             )
         await run_everything(db, executors)
+        tokens = await call_back(admin, target.requests)
         received = json.dumps([[each.target, each.headers, each.body.decode()] for each in target.requests])
     for executor in executors.values():
         await executor.close()
@@ -272,6 +304,17 @@ async def test_no_canary_is_seen_anywhere(
     statuses = dict(await fetch(db, "SELECT j.name, e.status FROM job_executions e JOIN jobs j ON j.id = e.job_id"))
     assert statuses["success"] == statuses["redirected"] == statuses["oauth"] == "SUCCESS"
     assert statuses["time-out"] == statuses["for-good"] == statuses["bad-hook"] == "FAILED"
+    kept = dict(
+        await fetch(
+            db,
+            "SELECT j.name, concat(e.result, e.error, e.log_details)"
+            " FROM job_executions e JOIN jobs j ON j.id = e.job_id WHERE j.name LIKE 'called-%%'",
+        )
+    )
+    assert len(kept) == len(CALLED)
+    for name, text in kept.items():
+        assert ("[unreadable secret]" if name == "called-unmaskable" else "[secret]") in text
+        assert ("x-cronsvc-attempt" in text) == (name != "called-unmaskable")
     masked = await fetch(db, "SELECT count(*) FROM job_attempts WHERE response_excerpt LIKE '%%[secret]%%'")
     assert masked[0][0] >= 8
 
@@ -286,7 +329,7 @@ async def test_no_canary_is_seen_anywhere(
         "log": log.getvalue(),
         "output": captured.out + captured.err,
     }
-    wanted = {*spellings(), *asked}
+    wanted = {*spellings(), *asked, *tokens}
     hits = [(place, spelt) for place, text in places.items() for spelt in sorted(wanted) if spelt in text]
     assert hits == []
 

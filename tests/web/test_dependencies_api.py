@@ -137,6 +137,28 @@ async def test_children_are_listed_in_order_and_counted(
     assert f'href="/executions/{parent}"' in (await operating.get(f"/executions/{children[0]}")).text
 
 
+async def test_children_whose_job_moved_are_another_namespaces(
+    operator: Client, services: Services, db: Database, first: dict[str, Any]
+) -> None:
+    moved = await operator.make_job(name="moved")
+    parent = await plant(db, first["id"], status="RUNNING", held="children", children=2, children_tolerated=0)
+    kept, gone = [
+        await plant(db, job, status="SUCCESS", parent_id=parent, child_key=str(n), trigger="dependency")
+        for n, job in enumerate((first["id"], moved["id"]))
+    ]
+    await fetch(db, "UPDATE jobs SET namespace = 'red' WHERE id = %s RETURNING 1", moved["id"])
+    key = await services.access.create_key(name="own", role=Role.VIEWER, namespaces=["default"], created_by="tests")
+    browser = Browser(operator.http)
+    await browser.sign_in(key)
+    html = (await browser.get(f"/executions/{parent}")).text
+    assert f"/executions/{kept}" in html and f"/executions/{gone}" not in html
+    path = f"/api/v1/executions/{parent}/children"
+    seen = (await Client(operator.http, key).get(path)).json()
+    assert ([each["id"] for each in seen["items"]], seen["counts"]) == ([kept], {"SUCCESS": 1})
+    every = (await operator.get(path)).json()
+    assert ([each["id"] for each in every["items"]], every["counts"]) == ([kept, gone], {"SUCCESS": 2})
+
+
 async def test_a_cause_is_told_everywhere(
     operator: Client, operating: Browser, db: Database, first: dict[str, Any]
 ) -> None:

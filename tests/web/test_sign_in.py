@@ -200,6 +200,16 @@ async def test_another_answer_signs_nobody_in(
     assert await one(db, "SELECT count(*) FROM sessions") == (0,)
 
 
+async def test_strangers_pages_neither_lock_a_browser_out_nor_end_its_sign_in(
+    browser: httpx2.AsyncClient, issuer: Issuer
+) -> None:
+    back = await begun(browser, issuer)
+    for n in range(MOST_FAILURES + 1):
+        stranger = {"error": "x"} if n % 2 else {"state": "x", "code": "y"}
+        assert (await browser.get(CALLBACK, params=stranger)).status_code == 401
+    assert (await browser.get(CALLBACK, params=back)).status_code == 200
+
+
 async def test_another_browser_cannot_finish(browser: httpx2.AsyncClient, issuer: Issuer, db: Database) -> None:
     """Or somebody would be signed in as whoever sent them a link."""
     back = await begun(browser, issuer)

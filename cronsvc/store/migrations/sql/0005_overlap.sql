@@ -13,7 +13,7 @@ CREATE INDEX jobs_concurrency_keys ON jobs (namespace, concurrency_key) WHERE co
 
 ALTER TABLE job_executions ADD COLUMN held text;
 CREATE INDEX job_executions_unfinished ON job_executions (job_id) WHERE status = 'QUEUED' OR status = 'RUNNING';
-CREATE INDEX job_executions_held ON job_executions (job_id, scheduled_time) WHERE held IS NOT NULL;
+CREATE INDEX job_executions_held ON job_executions (job_id, scheduled_time) WHERE held = 'overlap' OR held = 'limit';
 
 -- Executions of the same scope share one limit; null: none.
 CREATE FUNCTION cronsvc_scope(job jobs) RETURNS text LANGUAGE sql IMMUTABLE AS
@@ -46,7 +46,7 @@ COMMENT ON COLUMN jobs.concurrency_key IS 'Jobs of one namespace with the same k
 COMMENT ON INDEX jobs_concurrency_keys IS 'Serves counting what runs under a key.';
 COMMENT ON COLUMN job_executions.held IS 'A QUEUED row that waits for something other than time: overlap, limit or queue_paused. Its dispatch_at is null.';
 COMMENT ON INDEX job_executions_unfinished IS 'Serves the question whether a job has anything unfinished.';
-COMMENT ON INDEX job_executions_held IS 'Serves the release of what is held.';
+COMMENT ON INDEX job_executions_held IS 'Serves the release of what waits for others to end, and whether there is any.';
 COMMENT ON FUNCTION cronsvc_scope(jobs) IS 'The name under which executions of this job are counted against max_concurrency.';
 COMMENT ON TABLE limit_scopes IS 'One row for each scope in use, to be locked while its executions are counted and claimed.';
 COMMENT ON COLUMN queues.tokens IS 'How many executions may begin at once, as of tokens_at; book-keeping of rate_per_minute.';

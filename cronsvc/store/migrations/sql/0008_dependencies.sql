@@ -30,7 +30,8 @@ ALTER TABLE job_executions
     ADD COLUMN child_key text,
     ADD COLUMN children integer NOT NULL DEFAULT 0,
     ADD COLUMN children_tolerated integer,
-    ADD COLUMN announced_claim integer;
+    ADD COLUMN announced_claim integer,
+    ADD COLUMN run_again_at timestamptz;
 
 CREATE INDEX job_executions_children ON job_executions (parent_id, status, id) WHERE parent_id IS NOT NULL;
 CREATE INDEX job_executions_parents ON job_executions (deadline_at) WHERE status = 'RUNNING' AND held = 'children';
@@ -48,7 +49,8 @@ CREATE TABLE execution_ends (
     children       integer NOT NULL DEFAULT 0,
     parent_job_id  bigint,
     parent_time    timestamptz,
-    ended_at       timestamptz NOT NULL DEFAULT clock_timestamp()
+    ended_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    after_job_id   bigint NOT NULL DEFAULT 0
 );
 
 -- What ends a row without saying so itself (anything but a worker's finish) is caught here. A finish looks who waits in its
@@ -130,6 +132,10 @@ BEGIN
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('cronsvc'), hashtext('dependencies'));
     DELETE FROM job_dependencies AS d WHERE d.job_id = NEW.id AND d.upstream_id <> ALL (wanted);
+    -- An open round has the verdicts of the definition that was in force.
+    IF TG_OP = 'UPDATE' AND NEW.depends_on IS DISTINCT FROM OLD.depends_on THEN
+        DELETE FROM dependency_rounds AS r WHERE r.job_id = NEW.id;
+    END IF;
     DELETE FROM dependency_rounds AS r WHERE r.job_id = NEW.id AND r.upstream_id <> ALL (wanted);
     IF EXISTS (SELECT FROM unnest(wanted) AS w(id)
                 WHERE NOT EXISTS (SELECT FROM jobs AS j WHERE j.id = w.id AND j.namespace = NEW.namespace AND j.deleted_at IS NULL)) THEN
@@ -217,12 +223,15 @@ COMMENT ON TABLE dependency_rounds IS 'For jobs that wait for all: the latest en
 COMMENT ON COLUMN dependency_rounds.end_id IS 'Which of execution_ends it was; a later one takes its place.';
 COMMENT ON COLUMN dependency_rounds.cause IS 'The upstream''s execution as job_executions.causes will name it.';
 COMMENT ON TABLE execution_ends IS 'Ends that a dependent job, a parent or children have to hear of; a scheduler deletes each in the transaction that acts on it.';
+COMMENT ON COLUMN execution_ends.children IS 'How many children the execution had started; 0 also when they have heard of the end.';
+COMMENT ON COLUMN execution_ends.after_job_id IS 'The jobs up to this id that depend on the job have heard of the end: one with very many is acted on in parts.';
 COMMENT ON COLUMN job_executions.causes IS 'Of a dependency: the ends that brought it about, [{executionId, jobId, jobName, status, when, isMet, why}].';
 COMMENT ON COLUMN job_executions.parent_id IS 'The execution that started it; its key is (parent_job_id, parent_time).';
 COMMENT ON COLUMN job_executions.child_key IS 'Among the children of one parent: the same key is started once, however often the parent is tried.';
 COMMENT ON COLUMN job_executions.children IS 'How many children it has started.';
 COMMENT ON COLUMN job_executions.children_tolerated IS 'Set: it waits for its children when its handler has ended, and so many may end without success.';
 COMMENT ON COLUMN job_executions.announced_claim IS 'The claim whose finish has looked who waits for the end; book-keeping of the trigger job_executions_ended.';
+COMMENT ON COLUMN job_executions.run_again_at IS 'When it was last let run again after its end; the first start of a child that had failed or been cancelled by then lets that run again, too.';
 COMMENT ON COLUMN job_executions.held IS 'A QUEUED row that waits for something other than time: overlap, limit, queue_paused, or maintenance (until ready_at). A RUNNING one: children. Its dispatch_at is null.';
 COMMENT ON COLUMN job_executions.status_reason IS 'FAILED: error, timeout, lost. SKIPPED: misfire, overlap, paused, calendar, maintenance, upstream. CANCELLED: user, replaced, parent.';
 COMMENT ON INDEX job_executions_children IS 'Serves the children of an execution: which there are, how many have ended.';

@@ -1,4 +1,4 @@
--- Templates, groups and replayed requests.
+-- Selectors by all tags, and a quarantine that is audited.
 
 COMMENT ON COLUMN maintenance_windows.tags IS 'Jobs with all of these tags; empty: whatever their tags.';
 
