@@ -16,7 +16,7 @@ from cronsvc.services.callers import Caller, Grant, Role
 from cronsvc.services.key_text import PREFIX, digest, key_id_of, new_key
 from cronsvc.services.sessions import SESSION_LIFETIME, Sessions
 from cronsvc.services.tokens import Tokens
-from cronsvc.store import audit, jobs, keys
+from cronsvc.store import audit, clock, keys
 from cronsvc.store.keys import ApiKey, StoredKey
 from cronsvc.store.pool import Conn, Database
 
@@ -62,7 +62,7 @@ class Access:
         """
         source = None if granted_by is None else granted_by.source
         async with self._db.transaction(actor=created_by, source=source) as conn:
-            granted = _check_key(name, role, namespaces, roles, expires_at, now=await jobs.now(conn))
+            granted = _check_key(name, role, namespaces, roles, expires_at, now=await clock.now(conn))
             _check_grant(granted, granted_by)
             key = await _create(conn, name, granted, created_by, expires_at)
             if key is None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from cronsvc.domain.execution import Claimed, Ticket
 from cronsvc.services.dispatch import Dispatcher
-from cronsvc.store import admission, running, ticks
+from cronsvc.store import admission, advisory, running
 from cronsvc.store.admission import Candidate
 from cronsvc.store.pool import Database
 
@@ -85,7 +85,7 @@ async def release_held(db: Database, dispatcher: Dispatcher, *, batch: int = 500
             locked = await admission.lock_jobs(conn, free)
             tickets += await admission.release_overlap(conn, locked, redispatch=dispatcher.redispatch_after)
     async with db.transaction() as conn:
-        if await ticks.try_lock(conn, ticks.RELEASE_LOCK):
+        if await advisory.try_lock(conn, advisory.RELEASE_LOCK):
             tickets += await admission.release_limit(conn, batch=batch, redispatch=dispatcher.redispatch_after)
     await dispatcher.push(tickets)
     return len(tickets)

@@ -31,7 +31,7 @@ from cronsvc.services.job_validation import check_note, check_params
 from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_id_cursor
 from cronsvc.services.secret_validation import params_faults
 from cronsvc.services.type_roles import check_type_role
-from cronsvc.store import audit, backfill_steps, backfills, jobs, partitions, recoveries, running
+from cronsvc.store import audit, backfill_steps, backfills, clock, jobs, partitions, recoveries, running
 from cronsvc.store.pool import Conn, Database
 
 GREATEST_ID = 2**63 - 1
@@ -192,7 +192,7 @@ class Backfills:
         more = [*await params_faults(conn, job, wish.params, self._executors), *slow]
         check_params(job, wish.params, self._executors, more)
         check_parallel("maxParallel", wish.max_parallel, MOST_PARALLEL)
-        now = await jobs.now(conn)
+        now = await clock.now(conn)
         kept = kept_since(job, await self.horizon(conn), now)
         check_window(wish.start, wish.end, now=now, horizon=kept)
         window = _window(job, wish)

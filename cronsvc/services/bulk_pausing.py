@@ -18,7 +18,7 @@ from cronsvc.services.dispatch import Dispatcher
 from cronsvc.services.job_validation import check_filter, check_note
 from cronsvc.services.pausing import check_until
 from cronsvc.services.scheduling import settle
-from cronsvc.store import job_batches, jobs
+from cronsvc.store import clock, job_batches, jobs
 from cronsvc.store.job_batches import Chosen
 from cronsvc.store.pool import Database
 
@@ -72,7 +72,7 @@ class BulkPausing:
         check_note(note)
         chosen = _chosen(selector, caller)
         async with self._db.statements() as conn:
-            check_until(until, await jobs.now(conn))
+            check_until(until, await clock.now(conn))
         matched = changed = 0
         async for batch in self._batches(chosen, paused=False, size=PAUSE_BATCH):
             matched += batch.matched
@@ -99,7 +99,7 @@ class BulkPausing:
                 for job_id in batch.ids:
                     locked = await jobs.lock(conn, job_id)
                     if locked is not None and locked.job.pause is not None:
-                        await job_edits.resume(conn, locked, now=await jobs.now(conn))
+                        await job_edits.resume(conn, locked, now=await clock.now(conn))
                         changed += 1
         return BulkChange(matched, changed)
 

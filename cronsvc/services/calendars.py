@@ -15,7 +15,7 @@ from cronsvc.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFou
 from cronsvc.services.access import Caller
 from cronsvc.services.job_validation import check_filter
 from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_id_cursor
-from cronsvc.store import audit, calendars, jobs
+from cronsvc.store import audit, calendars, clock
 from cronsvc.store.calendars import Calendar, CalendarFields
 from cronsvc.store.pool import Conn, Database
 
@@ -58,7 +58,7 @@ class Calendars:
     async def now(self) -> datetime:
         """The database's clock."""
         async with self.db.statements() as conn:
-            return await jobs.now(conn)
+            return await clock.now(conn)
 
     async def list(self, caller: Caller, *, cursor: str | None = None, limit: int = 50) -> Page[Calendar]:
         """Calendars, newest first."""

@@ -11,7 +11,7 @@ from datetime import timedelta
 from cronsvc.domain.execution import Ticket
 from cronsvc.errors import Unavailable
 from cronsvc.queue import Broker
-from cronsvc.store import dispatches, queues, ticks
+from cronsvc.store import advisory, dispatches, queues
 from cronsvc.store.pool import Database
 from cronsvc.tasks import Reminder
 
@@ -59,7 +59,7 @@ class Dispatcher:
         taken = 0
         while True:
             async with self._db.transaction() as conn:
-                if not await ticks.try_lock(conn, ticks.REDISPATCH_LOCK):
+                if not await advisory.try_lock(conn, advisory.REDISPATCH_LOCK):
                     return taken
                 paused = await queues.hold_paused(conn)
                 parked = await queues.park(conn, paused, batch=self._batch) if paused else 0

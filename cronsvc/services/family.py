@@ -18,7 +18,7 @@ from cronsvc.domain.plan_at import own_instants
 from cronsvc.errors import Conflict, FieldError, InvalidInput
 from cronsvc.handlers import Child
 from cronsvc.services.job_validation import MAX_PARAMS_BYTES, json_fault
-from cronsvc.store import children, ending, jobs, running
+from cronsvc.store import children, clock, ending, running
 from cronsvc.store.children import NewChild
 from cronsvc.store.pool import Conn, Database
 
@@ -90,7 +90,7 @@ class Family:
         started: dict[str, int] = {}
         while left:
             chunk = left[:_CHUNK]
-            instants = own_instants(await jobs.now(conn), len(chunk))
+            instants = own_instants(await clock.now(conn), len(chunk))
             started |= await children.insert(
                 conn,
                 claimed.execution_id,

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 
 from cronsvc.errors import InvalidInput, NotFound
 from cronsvc.services.access import Caller
-from cronsvc.store import audit, jobs, pruning, statistics
+from cronsvc.store import audit, clock, jobs, pruning, statistics
 from cronsvc.store.pool import Database
 from cronsvc.store.statistics import DayStatistics
 
@@ -50,7 +50,7 @@ class History:
             if namespace is None or not caller.sees(namespace):
                 raise NotFound(f"there is no job {job_id}")
             if last is None:
-                last = (await jobs.now(conn)).date() if first is None else first + USUAL_DAYS
+                last = (await clock.now(conn)).date() if first is None else first + USUAL_DAYS
             if first is None:
                 first = last - USUAL_DAYS
             if first > last:
@@ -70,7 +70,7 @@ class History:
         loop = asyncio.get_running_loop()
         end, deleted, batches = loop.time() + self._seconds, 0, 0
         async with self._db.statements() as conn:
-            before = await jobs.now(conn) - timedelta(hours=grace_period_hours)
+            before = await clock.now(conn) - timedelta(hours=grace_period_hours)
         only = caller.namespaces[0] if caller.namespaces is not None and len(caller.namespaces) == 1 else None
         while batches < self._most_batches and loop.time() < end:
             async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:

@@ -57,7 +57,7 @@ async def redefine(
     """
     job, stored = locked.job, locked.job.definition
     trusted = locked.readable and job.quarantine_reason is None
-    now = await jobs.now(conn)
+    now = await clock.now(conn)
     more = [*await definition_faults(conn, definition, executors, stored=stored), *slow]
     needs_schedule = definition.depends_on is None and stored.depends_on is not None
     as_stored = stored.schedule if trusted and (names_instants(definition.schedule) or not needs_schedule) else None

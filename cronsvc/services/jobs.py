@@ -30,7 +30,7 @@ from cronsvc.services.secret_validation import definition_faults, params_faults
 from cronsvc.services.triggering import OnceKey, Triggered
 from cronsvc.services.type_roles import check_type_role
 from cronsvc.services.weeks import KnownWeeks
-from cronsvc.store import audit, calendars, executions, jobs, partitions
+from cronsvc.store import audit, calendars, clock, executions, jobs, partitions
 from cronsvc.store.jobs import JobState, Revision
 from cronsvc.store.pool import Conn, Database
 
@@ -64,7 +64,7 @@ class Jobs:
         definition = self._with_queue(definition)
         slow = await slow_checks.of_definition(definition, self._executors)
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
-            now = await jobs.now(conn)
+            now = await clock.now(conn)
             if definition.schedule.calendar is not None:
                 await calendars.hold(conn, namespace=definition.namespace)
             definition = await with_closed_days(conn, definition)
@@ -137,7 +137,7 @@ class Jobs:
     async def delete(self, job_id: int, caller: Caller, *, if_revision: int | None = None) -> None:
         """Delete a job: nothing of it fires again, what waits is cancelled, its history stays. Then it is NotFound."""
         async with self._editing(job_id, caller, if_revision) as (conn, locked):
-            await job_edits.account_for_pause(conn, locked, now=await jobs.now(conn))
+            await job_edits.account_for_pause(conn, locked, now=await clock.now(conn))
             await jobs.delete(conn, job_id)
             await executions.cancel_waiting(conn, job_id, reason=Reason.USER)
 
@@ -147,7 +147,7 @@ class Jobs:
         """Hold a job back, for good or `until` an instant ahead. A paused job gets the new note and end."""
         check_note(note)
         async with self._editing(job_id, caller) as (conn, locked):
-            check_until(until, await jobs.now(conn))
+            check_until(until, await clock.now(conn))
             paused = await jobs.pause(conn, job_id, by=caller.actor, note=note, until=until)
             assert paused is not None  # the row is locked
             if locked.job.pause is not None:  # the table's trigger writes down the beginning of a pause only
@@ -170,7 +170,7 @@ class Jobs:
         async with self._editing(job_id, caller) as (conn, locked):
             if locked.job.pause is None:
                 return locked.job
-            return await job_edits.resume(conn, locked, now=await jobs.now(conn), catch_up=catch_up)
+            return await job_edits.resume(conn, locked, now=await clock.now(conn), catch_up=catch_up)
 
     async def trigger(self, job_id: int, caller: Caller, *, params: Mapping[str, Any] | None = None) -> Execution:
         """Run a job now, paused or not, with `params` laid over its config; its schedule goes on undisturbed.
@@ -293,7 +293,7 @@ class Jobs:
     async def _make_room(self) -> None:
         """Make the partitions of this week, and of the next when it is near: a trigger may come before upkeep does."""
         async with self._db.statements() as conn:
-            now = await jobs.now(conn)
+            now = await clock.now(conn)
         weeks = {partitions.week_of(now), partitions.week_of(now + timedelta(hours=1))}
         if not self._weeks.have(weeks, now=now):
             async with self._db.transaction() as conn:

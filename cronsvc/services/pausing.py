@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from cronsvc.errors import InvalidInput
 from cronsvc.services import job_edits
-from cronsvc.store import jobs, ticks
+from cronsvc.store import clock, jobs, ticks
 from cronsvc.store.pool import Database
 
 _log = logging.getLogger("cronsvc.scheduling")
@@ -35,7 +35,7 @@ async def resume_ended(db: Database, *, batch: int = 100) -> int:
     for job_id in ended:
         async with db.transaction(actor=ACTOR) as conn:
             locked = await jobs.lock(conn, job_id)
-            now = await jobs.now(conn)
+            now = await clock.now(conn)
             pause = locked.job.pause if locked is not None else None
             if locked is None or pause is None or pause.until is None or pause.until > now:
                 continue

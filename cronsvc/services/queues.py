@@ -18,7 +18,7 @@ from cronsvc.services.access import Caller
 from cronsvc.services.job_validation import check_note
 from cronsvc.services.paging import Page, check_limit, name_cursor, page_of, read_name_cursor
 from cronsvc.services.pausing import ACTOR, check_until
-from cronsvc.store import jobs, queues
+from cronsvc.store import clock, jobs, queues
 from cronsvc.store.pool import Conn, Database
 from cronsvc.store.queues import Queue, QueueLoad
 from cronsvc.store.running import wake_schedulers
@@ -103,7 +103,7 @@ class Queues:
         _allow(caller)
         check_note(note)
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
-            check_until(until, await jobs.now(conn))
+            check_until(until, await clock.now(conn))
             paused = await queues.pause(conn, _known(name), by=caller.actor, note=note, until=until)
             return await self._state(conn, paused, name, caller)
 

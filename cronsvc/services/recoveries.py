@@ -38,7 +38,7 @@ from cronsvc.services.backfills import (
 )
 from cronsvc.services.job_validation import check_filter, check_note
 from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_id_cursor
-from cronsvc.store import audit, backfill_steps, backfills, jobs, recoveries, running
+from cronsvc.store import audit, backfill_steps, backfills, clock, jobs, recoveries, running
 from cronsvc.store.pool import Conn, Database
 
 MOST_JOBS = 1_000
@@ -190,7 +190,7 @@ class Recoveries:
 
     async def _planned(self, conn: Conn, wish: RecoveryWish, caller: Caller) -> RecoveryPlan:
         _check(wish)
-        now = await jobs.now(conn)
+        now = await clock.now(conn)
         horizon = await self._backfills.horizon(conn)
         check_window(wish.start, wish.end, now=now, horizon=horizon)
         namespaces = _namespaces(wish.selector, caller)

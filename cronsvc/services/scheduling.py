@@ -19,7 +19,7 @@ from cronsvc.services.closed_days import due_with_closed_days
 from cronsvc.services.dispatch import Dispatcher
 from cronsvc.services.planning import gather, truthful
 from cronsvc.services.weeks import KnownWeeks
-from cronsvc.store import admission, partitions, ticks, window_holds
+from cronsvc.store import admission, advisory, partitions, ticks, window_holds
 from cronsvc.store.pool import Conn, Database
 from cronsvc.store.quarantine import quarantine
 
@@ -77,7 +77,7 @@ class Scheduling:
             jobs, judged = await ticks.take_due(
                 conn,
                 batch=self._batch,
-                rotation=self._rotation.randrange(ticks.SHARDS),
+                rotation=self._rotation.randrange(advisory.SHARDS),
                 locks=self._advisory_locks,
                 lead=self._lead,
                 now=now,

@@ -20,7 +20,7 @@ from cronsvc.domain.plan_at import own_instants
 from cronsvc.services.dispatch import Dispatcher
 from cronsvc.services.planning import gather
 from cronsvc.services.scheduling import replace_others
-from cronsvc.store import children, dependencies, failures, partitions, ticks
+from cronsvc.store import advisory, children, dependencies, failures, partitions
 from cronsvc.store.dependencies import Concerned, End, Key
 from cronsvc.store.pool import Conn, Database
 from cronsvc.store.quarantine import quarantine
@@ -52,7 +52,7 @@ async def settle_ends(
     most = batch * _ROWS_AN_END
     while True:
         async with db.transaction(actor=ACTOR) as conn:
-            if advisory_locks and not await ticks.try_lock(conn, ticks.ENDS_LOCK):
+            if advisory_locks and not await advisory.try_lock(conn, advisory.ENDS_LOCK):
                 return 0
             ends = await dependencies.take(conn, batch=batch)
             if not ends:

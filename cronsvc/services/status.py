@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from cronsvc.domain.execution import Status
 from cronsvc.errors import Unavailable
 from cronsvc.services.access import Caller
-from cronsvc.store import dead_letters, jobs, migrations, status
+from cronsvc.store import clock, dead_letters, migrations, status
 from cronsvc.store.pool import Database
 from cronsvc.store.status import JobCounts, SchedulerPresence, WorkerPresence
 
@@ -93,7 +93,7 @@ class StatusReader:
         namespaces = caller.namespaces
         async with self._db.statements() as conn:
             asked = time.monotonic()
-            now = await jobs.now(conn)
+            now = await clock.now(conn)
             database_ms = (time.monotonic() - asked) * 1000
             recent = await status.recent_counts(conn, namespaces=namespaces)
             unfinished = await status.waiting(conn, namespaces=namespaces)
@@ -129,7 +129,7 @@ class StatusReader:
         async def ask() -> tuple[float, str | None]:
             async with self._db.statements() as conn:
                 asked = time.monotonic()
-                await jobs.now(conn)
+                await clock.now(conn)
                 return time.monotonic() - asked, await status.schema_revision(conn)
 
         answer, problem = await self._within("Postgres", ask)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from cronsvc.services.sessions import SESSION_IDLE
-from cronsvc.store import jobs, partitions, presence, pruning, sessions, ticks, trigger_keys
+from cronsvc.store import advisory, clock, partitions, presence, pruning, sessions, trigger_keys
 from cronsvc.store.pool import Conn, Database
 
 _log = logging.getLogger("cronsvc.upkeep")
@@ -27,7 +27,7 @@ _JOBS_AT_A_TIME = 100
 async def make_partitions(db: Database, *, now: datetime | None = None) -> list[str]:
     """Make the partitions from last week to four weeks ahead that are missing; returns the weeks made, as ISO dates."""
     async with db.transaction() as conn:
-        instant = now or await jobs.now(conn)
+        instant = now or await clock.now(conn)
         weeks = {partitions.week_of(instant + timedelta(weeks=n)) for n in range(-1, WEEKS_AHEAD + 1)}
         made = await partitions.ensure(conn, weeks)
     return [week.isoformat() for week in sorted(made)]
@@ -111,7 +111,7 @@ async def forget_trigger_keys(db: Database, *, batch: int = 5000, now: datetime 
 async def upkeep(db: Database, *, retention_days: int) -> None:
     """One round of everything; does nothing when another replica is at it."""
     async with db.transaction() as conn:
-        if not await ticks.try_lock(conn, ticks.UPKEEP_LOCK):
+        if not await advisory.try_lock(conn, advisory.UPKEEP_LOCK):
             return
         await presence.prune(conn)
         await sessions.prune(conn, idle=SESSION_IDLE)

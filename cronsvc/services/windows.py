@@ -19,7 +19,7 @@ from cronsvc.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFou
 from cronsvc.services.access import Caller
 from cronsvc.services.job_validation import check_filter
 from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_id_cursor
-from cronsvc.store import audit, jobs, maintenance, ticks, window_holds
+from cronsvc.store import advisory, audit, clock, maintenance, window_holds
 from cronsvc.store.maintenance import WindowFields, WindowRow
 from cronsvc.store.pool import Conn, Database
 from cronsvc.store.running import wake_schedulers
@@ -42,7 +42,7 @@ class Windows:
         """Define a window; one that has begun already is open at once. InvalidInput lists every bad field."""
         _allow(fields.selector.namespace, caller)
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
-            written = await maintenance.insert(conn, _checked(fields, await jobs.now(conn)))
+            written = await maintenance.insert(conn, _checked(fields, await clock.now(conn)))
             await _record(conn, "create", None, written)
         return written
 
@@ -71,7 +71,7 @@ class Windows:
             _allow(fields.selector.namespace, caller)
             if old.cancelled_at is not None:
                 raise Conflict(f"window {window_id} was cancelled; make another one")
-            await maintenance.update(conn, window_id, _checked(fields, await jobs.now(conn)))
+            await maintenance.update(conn, window_id, _checked(fields, await clock.now(conn)))
             return await self._changed(conn, "update", old)
 
     async def cancel(self, window_id: int, caller: Caller) -> WindowRow:
@@ -129,7 +129,7 @@ class _Verdict:
 async def release_windows(db: Database, *, batch: int = RELEASE_BATCH, now: datetime | None = None) -> int:
     """Look again at what windows held long enough; returns how many rows were looked at. Any replica, any time."""
     async with db.transaction() as conn:
-        if not await ticks.try_lock(conn, ticks.WINDOWS_LOCK):
+        if not await advisory.try_lock(conn, advisory.WINDOWS_LOCK):
             return 0
         due, judged = await window_holds.releasable(conn, batch=batch, now=now)
         if judged is None:
@@ -241,24 +241,8 @@ async def _record(conn: Conn, action: str, old: WindowRow | None, new: WindowRow
 
 
 def _document(row: WindowRow) -> dict[str, object]:
-    fields = row.fields
-
-    def text(instant: datetime | None) -> str | None:
-        return None if instant is None else instant.astimezone(UTC).isoformat()
-
+    columns = {**maintenance.columns(row.fields), "cancelled_at": row.cancelled_at}
     return {
-        "name": fields.name,
-        "namespace": fields.selector.namespace,
-        "tags": list(fields.selector.tags),
-        "queue": fields.selector.queue,
-        "starts_at": text(fields.starts_at),
-        "ends_at": text(fields.ends_at),
-        "cron_expression": fields.cron_expression,
-        "timezone": fields.timezone,
-        "duration_seconds": fields.duration_seconds,
-        "during": fields.during.value,
-        "spread_seconds": fields.spread_seconds,
-        "coalesce": fields.coalesce,
-        "reason": fields.reason,
-        "cancelled_at": text(row.cancelled_at),
+        name: value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
+        for name, value in columns.items()
     }

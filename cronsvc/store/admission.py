@@ -13,6 +13,7 @@ from psycopg.rows import class_row
 from cronsvc.domain.execution import Ticket
 from cronsvc.store.locking import lock_rows
 from cronsvc.store.pool import Conn
+from cronsvc.store.spans import by_key
 
 # Who asks for the end of an execution that a newer one replaces.
 ACTOR = "cronsvc:overlap"
@@ -184,16 +185,12 @@ SELECT e.job_id, e.scheduled_time, e.claim_no, e.priority, e.queue, cronsvc_scop
 
 async def candidates(conn: Conn, tickets: Sequence[Ticket]) -> list[Candidate]:
     """Those of these tickets that a limit concerns, that still wait and that no pause holds, most urgent first."""
-    times = [ticket.scheduled_time for ticket in tickets]
     async with conn.cursor(row_factory=class_row(Candidate)) as cursor:
         await cursor.execute(
             CANDIDATES,
             {
-                "job_ids": [ticket.job_id for ticket in tickets],
-                "times": times,
+                **by_key((ticket.job_id, ticket.scheduled_time) for ticket in tickets),
                 "claim_nos": [ticket.claim_no for ticket in tickets],
-                "least": min(times),
-                "greatest": max(times),
             },
         )
         return await cursor.fetchall()
@@ -272,16 +269,12 @@ UPDATE job_executions AS e
 
 async def hold(conn: Conn, refused: Sequence[tuple[Candidate, float | None]]) -> None:
     """These have to wait: so many seconds for a queue's rate, None until a place becomes free."""
-    times = [each.scheduled_time for each, _ in refused]
     await conn.execute(
         HOLD,
         {
-            "job_ids": [each.job_id for each, _ in refused],
-            "times": times,
+            **by_key((each.job_id, each.scheduled_time) for each, _ in refused),
             "claim_nos": [each.claim_no for each, _ in refused],
             "seconds": [seconds for _, seconds in refused],
-            "least": min(times),
-            "greatest": max(times),
         },
     )
 

@@ -15,6 +15,7 @@ from psycopg.rows import class_row, dict_row
 from cronsvc.domain.callback_token import CallbackGrant
 from cronsvc.domain.execution import Claimed, Finish, Status, Trigger
 from cronsvc.store.pool import Conn
+from cronsvc.store.spans import by_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +72,16 @@ async def begin_to_wait(conn: Conn, finishes: Sequence[Finish]) -> set[int]:
     One that is missing has ended or changed hands meanwhile, or somebody asked for its end.
     """
     ordered = sorted(finishes, key=lambda each: (each.job_id, each.scheduled_time))
-    times = [each.scheduled_time for each in ordered]
     rows = await (
         await conn.execute(
             AWAIT,
             {
-                "job_ids": [each.job_id for each in ordered],
-                "times": times,
+                **by_key((each.job_id, each.scheduled_time) for each in ordered),
                 "claim_nos": [each.claim_no for each in ordered],
                 "heartbeats": [each.awaiting.heartbeat_seconds for each in ordered if each.awaiting],
                 "timeouts": [each.awaiting.timeout_seconds for each in ordered if each.awaiting],
                 "progress": [each.progress for each in ordered],
                 "log_details": [each.log_details for each in ordered],
-                "least": min(times),
-                "greatest": max(times),
             },
         )
     ).fetchall()
@@ -227,17 +224,8 @@ SELECT {columns}, NULL AS outcome, NULL AS attempt_error
 
 async def lock_silent(conn: Conn, keys: Sequence[tuple[int, datetime]]) -> list[Calling]:
     """Those of these whose target is silent still, locked until the transaction ends; not one that calls just now."""
-    times = [scheduled_time for _, scheduled_time in keys]
     async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            STILL_SILENT,
-            {
-                "job_ids": [job_id for job_id, _ in keys],
-                "times": times,
-                "least": min(times),
-                "greatest": max(times),
-            },
-        )
+        await cursor.execute(STILL_SILENT, by_key(keys))
         return [_calling(row) for row in await cursor.fetchall()]
 
 

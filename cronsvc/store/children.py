@@ -18,6 +18,7 @@ from cronsvc.store.dependencies import Key
 from cronsvc.store.locking import lock_rows
 from cronsvc.store.pool import Conn
 from cronsvc.store.rows import EXECUTION_COLUMNS, execution_from_row
+from cronsvc.store.spans import by_key
 
 # Who asks for the end of children whose parent has ended before them.
 ACTOR = "cronsvc:parent"
@@ -59,13 +60,11 @@ async def end_parents(conn: Conn, keys: Collection[Key]) -> list[tuple[int, date
 
     The others that wait get their progress.
     """
-    times = [scheduled_time for _, scheduled_time in keys]
-    bounds: dict[str, Any] = {"least": min(times), "greatest": max(times)}
-    locked = {"job_ids": [job_id for job_id, _ in keys], "times": times, **bounds}
-    ids = [id_ for (id_,) in await (await conn.execute(LOCK_WAITING, locked)).fetchall()]
+    parameters = by_key(keys)
+    ids = [id_ for (id_,) in await (await conn.execute(LOCK_WAITING, parameters)).fetchall()]
     if not ids:
         return []
-    rows = await (await conn.execute(COUNT_AND_END, {"ids": ids, **bounds})).fetchall()
+    rows = await (await conn.execute(COUNT_AND_END, {**parameters, "ids": ids})).fetchall()
     return [(job_id, time, status) for job_id, time, status in rows if status != "RUNNING"]
 
 
@@ -110,14 +109,7 @@ SELECT e.id, e.status IN ('QUEUED', 'RUNNING')
 
 async def lock_parents(conn: Conn, keys: Sequence[Key]) -> set[int]:
     """Lock these executions; the ids of those that have not ended, or run again."""
-    times = [scheduled_time for _, scheduled_time in keys]
-    parameters = {
-        "job_ids": [job_id for job_id, _ in keys],
-        "times": times,
-        "least": min(times),
-        "greatest": max(times),
-    }
-    rows = await (await conn.execute(LOCK_PARENTS, parameters)).fetchall()
+    rows = await (await conn.execute(LOCK_PARENTS, by_key(keys))).fetchall()
     return {id_ for id_, unfinished in rows if unfinished}
 
 
@@ -160,14 +152,7 @@ async def end_overdue(conn: Conn, keys: Sequence[Key], *, now: datetime | None =
 
     What somebody else holds at this moment is left to the next round.
     """
-    times = [scheduled_time for _, scheduled_time in keys]
-    parameters = {
-        "job_ids": [job_id for job_id, _ in keys],
-        "times": times,
-        "least": min(times),
-        "greatest": max(times),
-        "now": now,
-    }
+    parameters = by_key(keys) | {"now": now}
     return [(job_id, time) for job_id, time in await (await conn.execute(END_OVERDUE, parameters)).fetchall()]
 
 

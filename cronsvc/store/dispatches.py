@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from cronsvc.domain.execution import Ticket
 from cronsvc.store.locking import lock_rows
 from cronsvc.store.pool import Conn
+from cronsvc.store.spans import by_key
 
 WAITING = """
 SELECT job_id, scheduled_time FROM job_executions
@@ -38,21 +39,8 @@ async def redispatch(
     waiting = await (await conn.execute(WAITING, {"batch": batch, "now": now, "paused": list(paused)})).fetchall()
     if not waiting:
         return []
-    waiting.sort()
-    times = [scheduled_time for _, scheduled_time in waiting]
-    rows = await (
-        await conn.execute(
-            REDISPATCH,
-            {
-                "job_ids": [job_id for job_id, _ in waiting],
-                "times": times,
-                "least": min(times),
-                "greatest": max(times),
-                "redispatch": redispatch,
-                "now": now,
-            },
-        )
-    ).fetchall()
+    parameters = by_key(sorted(waiting)) | {"redispatch": redispatch, "now": now}
+    rows = await (await conn.execute(REDISPATCH, parameters)).fetchall()
     return [Ticket(*row) for row in rows]
 
 

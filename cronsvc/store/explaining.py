@@ -23,6 +23,7 @@ from cronsvc.domain.evidence import (
 )
 from cronsvc.domain.execution import Execution
 from cronsvc.domain.job import Job
+from cronsvc.store.advisory import LOCK_CLASS
 from cronsvc.store.pool import Conn
 from cronsvc.store.rows import (
     EXECUTION_COLUMNS,
@@ -32,7 +33,6 @@ from cronsvc.store.rows import (
     execution_from_row,
     job_for_readers,
 )
-from cronsvc.store.ticks import LOCK_CLASS
 
 # Among so many rows before a skipped one those are looked for that were unfinished then.
 _LOOKED_AT = 500

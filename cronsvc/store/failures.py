@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cronsvc.store.pool import Conn
+from cronsvc.store.spans import by_key
 
 LOCK_JOBS = """
 SELECT id FROM jobs WHERE id = ANY (%(job_ids)s::bigint[]) ORDER BY id FOR NO KEY UPDATE
@@ -45,11 +46,7 @@ async def count(conn: Conn, ended: Sequence[tuple[int, datetime]]) -> None:
     """Count these ends (job id, scheduled time), in order, for the locked jobs that pause after failures."""
     if not ended:
         return
-    times = [scheduled_time for _, scheduled_time in ended]
-    await conn.execute(
-        COUNT,
-        {"job_ids": [job_id for job_id, _ in ended], "times": times, "least": min(times), "greatest": max(times)},
-    )
+    await conn.execute(COUNT, by_key(ended))
 
 
 PAUSE_FAILING = """
@@ -137,12 +134,5 @@ async def end_overdue(
     conn: Conn, rows: Sequence[Overdue], *, now: datetime | None = None
 ) -> list[tuple[int, datetime]]:
     """FAILED(timeout), error type `deadline`, for those of these that still wait; returns their keys."""
-    times = [each.scheduled_time for each in rows]
-    parameters = {
-        "job_ids": [each.job_id for each in rows],
-        "times": times,
-        "least": min(times),
-        "greatest": max(times),
-        "now": now,
-    }
+    parameters = by_key((each.job_id, each.scheduled_time) for each in rows) | {"now": now}
     return [(job_id, time) for job_id, time in await (await conn.execute(END_OVERDUE, parameters)).fetchall()]

@@ -59,17 +59,6 @@ class Revision:
     created_at: datetime
 
 
-NOW = "SELECT clock_timestamp()"
-
-
-async def now(conn: Conn) -> datetime:
-    """The database clock, which decides everything that has to do with time."""
-    row = await (await conn.execute(NOW)).fetchone()
-    assert row is not None
-    instant: datetime = row[0]
-    return instant
-
-
 ENSURE_QUEUE = "INSERT INTO queues (name) VALUES (%(name)s) ON CONFLICT (name) DO NOTHING"
 
 

@@ -10,6 +10,7 @@ from typing import Any, LiteralString
 from psycopg.pq import TransactionStatus
 
 from cronsvc.store.pool import Conn
+from cronsvc.store.spans import by_key
 
 
 async def lock_rows(conn: Conn, statement: LiteralString, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -19,7 +20,4 @@ async def lock_rows(conn: Conn, statement: LiteralString, parameters: Mapping[st
     """
     assert conn.info.transaction_status is TransactionStatus.INTRANS
     rows = sorted(await (await conn.execute(statement, parameters)).fetchall())
-    if not rows:
-        return None
-    times = [scheduled_time for _, scheduled_time in rows]
-    return {"job_ids": [job_id for job_id, _ in rows], "times": times, "least": min(times), "greatest": max(times)}
+    return by_key(rows) if rows else None

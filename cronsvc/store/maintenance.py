@@ -136,7 +136,7 @@ RETURNING {columns}, 0 AS held
 
 async def insert(conn: Conn, fields: WindowFields) -> WindowRow:
     """Write a new window."""
-    written = await _one(conn, INSERT, _columns(fields))
+    written = await _one(conn, INSERT, columns(fields))
     assert written is not None
     return written
 
@@ -154,7 +154,7 @@ UPDATE maintenance_windows AS w
 
 async def update(conn: Conn, window_id: int, fields: WindowFields) -> None:
     """Replace what a locked window says."""
-    await conn.execute(UPDATE, _columns(fields) | {"window_id": window_id})
+    await conn.execute(UPDATE, columns(fields) | {"window_id": window_id})
 
 
 CANCEL = """
@@ -169,7 +169,8 @@ async def cancel(conn: Conn, window_id: int) -> None:
     await conn.execute(CANCEL, {"window_id": window_id})
 
 
-def _columns(fields: WindowFields) -> dict[str, Any]:
+def columns(fields: WindowFields) -> dict[str, Any]:
+    """What a person says of a window, by the names of the columns."""
     return {
         "name": fields.name,
         "namespace": fields.selector.namespace,

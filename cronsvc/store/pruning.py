@@ -14,6 +14,7 @@ from psycopg import sql
 
 from cronsvc.domain.job import DEFAULT_DAYS
 from cronsvc.store.pool import Conn
+from cronsvc.store.spans import by_key
 
 Key = tuple[int, datetime]
 
@@ -183,10 +184,7 @@ async def forget(conn: Conn, keys: Sequence[Key]) -> int:
     """
     if not keys:
         return 0
-    ordered = sorted(keys)
-    times = [time for _, time in ordered]
-    parameters = {"job_ids": [id_ for id_, _ in ordered], "times": times, "least": min(times), "greatest": max(times)}
-    gone = await (await conn.execute(FORGET, parameters)).fetchall()
+    gone = await (await conn.execute(FORGET, by_key(sorted(keys)))).fetchall()
     await _chain(conn, {(job_id, end): previous for job_id, end, previous in gone})
     return len(gone)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cronsvc.store.pool import Conn
+from cronsvc.store.spans import by_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,10 @@ UPDATE job_executions AS e
 async def write(conn: Conn, news: Sequence[Said]) -> int:
     """Write these; returns how many rows took it. The others have ended, or belong to another claim now."""
     ordered = sorted(news, key=lambda each: (each.job_id, each.scheduled_time))
-    times = [each.scheduled_time for each in ordered]
     parameters = {
-        "job_ids": [each.job_id for each in ordered],
-        "times": times,
+        **by_key((each.job_id, each.scheduled_time) for each in ordered),
         "claim_nos": [each.claim_no for each in ordered],
         "progress": [each.progress for each in ordered],
         "log_details": [each.log_details for each in ordered],
-        "least": min(times),
-        "greatest": max(times),
     }
     return (await conn.execute(WRITE, parameters)).rowcount

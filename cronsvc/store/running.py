@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 
 from cronsvc.domain.execution import Claimed, ErrorDetail, Finish, Ticket, Trigger
 from cronsvc.store.pool import Conn
+from cronsvc.store.spans import by_key
 
 CLAIM = """
 UPDATE job_executions AS e
@@ -46,18 +47,14 @@ async def claim(
     lapsed, or a limit concerns it and it was not `admitted`: `services.admission` counts and asks again.
     """
     ordered = sorted({(ticket.job_id, ticket.scheduled_time, ticket.claim_no) for ticket in tickets})
-    times = [scheduled_time for _, scheduled_time, _ in ordered]
     rows = await (
         await conn.execute(
             CLAIM,
             {
+                **by_key((job_id, scheduled_time) for job_id, scheduled_time, _ in ordered),
+                "claim_nos": [claim_no for _, _, claim_no in ordered],
                 "worker_id": worker_id,
                 "admitted": admitted,
-                "job_ids": [job_id for job_id, _, _ in ordered],
-                "times": times,
-                "claim_nos": [claim_no for _, _, claim_no in ordered],
-                "least": min(times),
-                "greatest": max(times),
             },
         )
     ).fetchall()
@@ -210,13 +207,9 @@ SELECT e.id, t.claim_no
 
 async def to_stop(conn: Conn, runs: Sequence[Claimed]) -> set[tuple[int, int]]:
     """(execution id, claim_no) of those that shall stop: somebody asked, or ended or took over the row meanwhile."""
-    times = [run.scheduled_time for run in runs]
     parameters = {
-        "job_ids": [run.job_id for run in runs],
-        "times": times,
+        **by_key((run.job_id, run.scheduled_time) for run in runs),
         "claim_nos": [run.claim_no for run in runs],
-        "least": min(times),
-        "greatest": max(times),
     }
     rows = await (await conn.execute(TO_STOP, parameters)).fetchall()
     return {(execution_id, claim_no) for execution_id, claim_no in rows}

@@ -12,17 +12,9 @@ from psycopg.types.json import Jsonb
 from cronsvc.domain.execution import Ticket
 from cronsvc.domain.job import MisfirePolicy, OverlapPolicy
 from cronsvc.domain.plan import DueJob, Firing, Plan, Skip, Unfinished
+from cronsvc.store.advisory import LOCK_CLASS, SHARDS
 from cronsvc.store.pool import Conn
 from cronsvc.store.rows import schedule_from_row
-
-# The first key of every advisory lock of ours; the second is a shard, or one of the singletons below.
-LOCK_CLASS = 0x63726F6E  # "cron"
-SHARDS = 64
-REDISPATCH_LOCK = SHARDS
-UPKEEP_LOCK = SHARDS + 1
-RELEASE_LOCK = SHARDS + 2
-WINDOWS_LOCK = SHARDS + 3
-ENDS_LOCK = SHARDS + 4
 
 NO_LEAD = timedelta(0)
 
@@ -66,15 +58,6 @@ async def next_instants(conn: Conn) -> NextInstants:
         found = await (await cursor.execute(NEXT_INSTANTS)).fetchone()
     assert found is not None
     return found
-
-
-TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%(class)s::int, %(key)s::int)"
-
-
-async def try_lock(conn: Conn, key: int) -> bool:
-    """Take one of the singleton locks for the transaction; False if another replica is at it."""
-    row = await (await conn.execute(TRY_LOCK, {"class": LOCK_CLASS, "key": key})).fetchone()
-    return row is not None and bool(row[0])
 
 
 DUE_COLUMNS = sql.SQL("""

@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 
 from cronsvc.store.locking import lock_rows
 from cronsvc.store.pool import Conn
+from cronsvc.store.spans import by_key
 
 OF_WINDOW = """
 SELECT e.job_id, e.scheduled_time FROM job_executions AS e
@@ -109,16 +110,12 @@ UPDATE job_executions AS e SET ready_at = t.release_at, window_id = t.window_id
 
 async def keep(conn: Conn, kept: Sequence[tuple[Held, int, datetime]]) -> None:
     """Leave these locked executions to another window, to be looked at again at its time."""
-    times = [held.scheduled_time for held, _, _ in kept]
     await conn.execute(
         KEEP,
         {
-            "job_ids": [held.job_id for held, _, _ in kept],
-            "times": times,
+            **by_key((held.job_id, held.scheduled_time) for held, _, _ in kept),
             "release_at": [release_at for _, _, release_at in kept],
             "window_ids": [window_id for _, window_id, _ in kept],
-            "least": min(times),
-            "greatest": max(times),
         },
     )
 
@@ -140,14 +137,10 @@ UPDATE job_executions AS e
 
 async def release(conn: Conn, released: Sequence[Held]) -> None:
     """Let these locked executions go: they are due for dispatch."""
-    times = [held.scheduled_time for held in released]
     await conn.execute(
         RELEASE,
         {
-            "job_ids": [held.job_id for held in released],
-            "times": times,
+            **by_key((held.job_id, held.scheduled_time) for held in released),
             "allows_overlap": [held.allows_overlap for held in released],
-            "least": min(times),
-            "greatest": max(times),
         },
     )

@@ -10,6 +10,7 @@ from cronsvc.web import views
 from cronsvc.web.page import Pages
 from cronsvc.web.page_models import ExecutionsQuery
 from cronsvc.web.routing import Call, Door, Route
+from cronsvc.web.run_handlers import found_executions
 
 _SHOWN = 50
 
@@ -23,16 +24,7 @@ class ExecutionPages:
     async def executions(self, call: Call) -> Response:
         """Executions that match the filter, the newest first."""
         query: ExecutionsQuery = call.query
-        found = await call.services.executions.list(
-            call.caller,
-            job_id=query.job_id,
-            status=query.status,
-            trigger=query.trigger,
-            backfill_id=query.backfill_id,
-            recovery_id=query.recovery_id,
-            cursor=query.cursor,
-            limit=_SHOWN,
-        )
+        found = await found_executions(call, query, limit=_SHOWN)
         wanted = query.model_dump(by_alias=True, exclude_none=True, mode="json", exclude={"cursor", "refresh"})
         return self._pages.render(
             "executions.html",

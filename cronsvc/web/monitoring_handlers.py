@@ -6,6 +6,7 @@ from cronsvc.web import monitoring_models as models
 from cronsvc.web.answers import answer
 from cronsvc.web.mapping import execution_answer
 from cronsvc.web.routing import Call
+from cronsvc.web.run_handlers import found_executions
 from cronsvc.web.run_models import ExecutionQuery
 
 
@@ -92,15 +93,6 @@ async def metrics(call: Call) -> Response:
 async def history(call: Call) -> Response:
     """Executions, the newest first, in the seeds' envelope."""
     query: ExecutionQuery = call.query
-    page = await call.services.executions.list(
-        call.caller,
-        job_id=query.job_id,
-        status=query.status,
-        trigger=query.trigger,
-        backfill_id=query.backfill_id,
-        recovery_id=query.recovery_id,
-        cursor=query.cursor,
-        limit=query.limit,
-    )
+    page = await found_executions(call, query, limit=query.limit)
     items = [execution_answer(item) for item in page.items]
     return answer(models.HistoryAnswer(success=True, data=items, next_cursor=page.next_cursor))

@@ -10,6 +10,7 @@ from cronsvc.services.paging import Page
 from cronsvc.services.triggering import FIELD
 from cronsvc.web.answers import answer
 from cronsvc.web.mapping import execution_answer, execution_detail, progress_answer
+from cronsvc.web.page_models import ExecutionsQuery
 from cronsvc.web.routing import Call
 from cronsvc.web.run_models import (
     ExecutionList,
@@ -46,7 +47,12 @@ async def _trigger(call: Call, job_id: int, params: dict[str, Any] | None) -> Re
 async def list_executions(call: Call) -> Response:
     """Executions of all jobs, the newest first."""
     query: ExecutionQuery = call.query
-    page = await call.services.executions.list(
+    return _listed(await found_executions(call, query, limit=query.limit))
+
+
+async def found_executions(call: Call, query: ExecutionQuery | ExecutionsQuery, *, limit: int) -> Page[Execution]:
+    """A page of the executions that match a filter, the newest first."""
+    return await call.services.executions.list(
         call.caller,
         job_id=query.job_id,
         status=query.status,
@@ -54,9 +60,8 @@ async def list_executions(call: Call) -> Response:
         backfill_id=query.backfill_id,
         recovery_id=query.recovery_id,
         cursor=query.cursor,
-        limit=query.limit,
+        limit=limit,
     )
-    return _listed(page)
 
 
 async def list_job_executions(call: Call) -> Response:

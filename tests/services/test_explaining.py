@@ -17,8 +17,8 @@ from cronsvc.services.running import Runner
 from cronsvc.services.scheduling import Scheduling
 from cronsvc.services.upkeep import drop_partitions, prune
 from cronsvc.store import partitions, presence
+from cronsvc.store.advisory import LOCK_CLASS
 from cronsvc.store.pool import Database
-from cronsvc.store.ticks import LOCK_CLASS
 from tests.support.control import ALICE, BOB, RED, Desk, definition
 from tests.support.job_types import Scripted
 from tests.support.rows import define, fetch, one

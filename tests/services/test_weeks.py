@@ -8,7 +8,7 @@ import pytest
 from cronsvc.services.scheduling import Scheduling
 from cronsvc.services.upkeep import drop_partitions, make_partitions
 from cronsvc.services.weeks import KnownWeeks
-from cronsvc.store import jobs, partitions
+from cronsvc.store import clock, partitions
 from cronsvc.store.pool import Conn, Database
 from tests.support.control import ALICE, Desk, definition
 from tests.support.rows import define, fetch, one
@@ -55,7 +55,7 @@ async def test_the_databases_clock_chooses_the_weeks(db: Database, monkeypatch: 
     async def years_off(conn: Conn) -> datetime:
         return ahead
 
-    monkeypatch.setattr(jobs, "now", years_off)
+    monkeypatch.setattr(clock, "now", years_off)
     assert date.fromisoformat((await make_partitions(db))[0]) == partitions.week_of(ahead - timedelta(weeks=1))
 
 

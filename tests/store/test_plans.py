@@ -7,7 +7,18 @@ from uuid import uuid4
 import pytest
 from psycopg import sql
 
-from cronsvc.store import admission, children, dependencies, dispatches, presence, queues, running, ticks, window_holds
+from cronsvc.store import (
+    admission,
+    advisory,
+    children,
+    dependencies,
+    dispatches,
+    presence,
+    queues,
+    running,
+    ticks,
+    window_holds,
+)
 from cronsvc.store.pool import Database
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -55,7 +66,7 @@ HOT: dict[str, tuple[str | sql.Composed, dict[str, Any]]] = {
             "batch": 1000,
             "rotation": 5,
             "locks": True,
-            "class": ticks.LOCK_CLASS,
+            "class": advisory.LOCK_CLASS,
         },
     ),
     "resumable": (ticks.RESUMABLE, {"now": None, "batch": 100}),

@@ -157,9 +157,8 @@ def patient_locks() -> None:
 
 def session_locks() -> None:
     """M10. Advisory locks belong to the session, which a pool, ours or pgbouncer's, hands on to somebody else."""
-    ticks = module("store.ticks")
-    for name in ("TAKE_DUE", "TRY_LOCK"):
-        without(ticks, name, "pg_try_advisory_xact_lock", to="pg_try_advisory_lock")
+    for place, name in (("store.ticks", "TAKE_DUE"), ("store.advisory", "TRY_LOCK")):
+        without(module(place), name, "pg_try_advisory_xact_lock", to="pg_try_advisory_lock")
 
 
 def trusted_lock() -> None:
