@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic import model_validator as after_all_fields
 
 from cronsvc.config_identity import Issuers, JwtIssuer, JwtSecret, Oidc, OidcProvider, read_issuers, read_oidc
+from cronsvc.config_limits import LimitSettings
 from cronsvc.config_urls import compose_urls
 from cronsvc.config_values import (
     Commands,
@@ -41,7 +42,7 @@ PREFIX = "CRONSVC_"
 FILE_SUFFIX = "_FILE"
 
 
-class Settings(BaseModel):
+class Settings(LimitSettings):
     """Everything an operator can say. Made by `load_settings`; the aliases are the environment's names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
@@ -290,7 +291,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 def environment_table() -> str:
     """The README's table of every variable, as markdown; a test holds the two equal."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
-    for field in Settings.model_fields.values():
+    fields = Settings.model_fields
+    for field in (fields[name] for name in sorted(fields, key=lambda name: name in LimitSettings.model_fields)):
         default = "" if field.default in (None, (), {}) else f"`{_plain(field.default)}`"
         also = f"; or `{field.alias}{FILE_SUFFIX}`" if field.alias in _secrets() else ""
         lines.append(f"| `{field.alias}` | {default} | {field.description}{also} |")

@@ -33,6 +33,9 @@ MIGRATED = "migrated"
 SCHEMA_OUTDATED = "schema_outdated"
 ADMIN_KEY_CREATED = "admin_key_created"
 
+# The audit log
+AUDIT_SEALED = "audit_sealed"
+
 # Who may come in
 TOKEN_REFUSED = "token_refused"  # noqa: S105 an event's name
 KEYS_UNAVAILABLE = "keys_unavailable"

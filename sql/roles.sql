@@ -38,6 +38,7 @@ REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 -- ---------------------------------------------------------------------------------------------------------------------
 GRANT USAGE ON SCHEMA cronsvc_v1 TO cronsvc_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA cronsvc_v1 TO cronsvc_auditor;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA cronsvc_v1 TO cronsvc_auditor;     -- the checks of the audit log's chain
 
 -- Views of later releases: holds for what the role that runs this creates, hence "as the owner".
 ALTER DEFAULT PRIVILEGES IN SCHEMA cronsvc_v1 GRANT SELECT ON TABLES TO cronsvc_auditor;
@@ -52,17 +53,25 @@ GRANT USAGE ON SEQUENCE job_executions_id_seq TO cronsvc_api, cronsvc_scheduler,
 -- Everybody reads definitions and executions, and may add to the audit log, never change it.
 GRANT SELECT ON jobs, job_revisions, job_executions, job_attempts, job_statistics, queues, workers, schedulers, limit_scopes,
                 calendars, calendar_dates, maintenance_windows, backfills, recoveries, trigger_keys, job_dependencies,
-                dependency_rounds
+                dependency_rounds, service_identity
     TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
 GRANT INSERT ON audit_log TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
 GRANT INSERT ON queues TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;    -- a job that names a new one makes it
 GRANT INSERT, UPDATE ON limit_scopes TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
+GRANT UPDATE ON service_identity TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
+GRANT INSERT ON service_identity TO cronsvc_scheduler, cronsvc_worker;
 
-GRANT SELECT ON audit_log TO cronsvc_api;
+GRANT SELECT ON audit_log, audit_chain, audit_unsealed TO cronsvc_api;    -- nobody writes the chain: sealing is a function of the owner's
+GRANT USAGE ON SCHEMA cronsvc_v1 TO cronsvc_api;
+GRANT EXECUTE ON FUNCTION cronsvc_v1.audit_head(), cronsvc_v1.audit_verify(bigint, integer), cronsvc_v1.audit_unchained(bigint, integer)
+    TO cronsvc_api;
+GRANT SELECT ON audit_unsealed TO cronsvc_scheduler;
+GRANT EXECUTE ON FUNCTION cronsvc_seal_audit(integer) TO cronsvc_scheduler;
 GRANT SELECT ON callback_keys TO cronsvc_api, cronsvc_worker;               -- who signs the tokens of callbacks, and who checks them
 GRANT SELECT, INSERT ON execution_ends TO cronsvc_api, cronsvc_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON secrets TO cronsvc_api;
 GRANT INSERT, UPDATE ON jobs, queues, backfills, recoveries, calendars, maintenance_windows, trigger_keys, job_statistics TO cronsvc_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON request_keys TO cronsvc_api;
 GRANT INSERT ON job_revisions, job_attempts, calendar_dates TO cronsvc_api;
 GRANT INSERT, UPDATE, DELETE ON job_executions TO cronsvc_api;
 GRANT DELETE ON job_attempts, calendar_dates TO cronsvc_api;                -- clean-up by hand; a calendar's dates anew
@@ -81,6 +90,7 @@ GRANT INSERT, DELETE ON job_attempts TO cronsvc_scheduler;
 GRANT INSERT, UPDATE ON job_statistics TO cronsvc_scheduler;
 GRANT UPDATE, DELETE ON workers TO cronsvc_scheduler;
 GRANT UPDATE (created_at), DELETE ON trigger_keys TO cronsvc_scheduler;      -- locks what it forgets
+GRANT SELECT (key_hash, created_at), UPDATE (created_at), DELETE ON request_keys TO cronsvc_scheduler;
 GRANT SELECT (id, revoked_at) ON api_keys TO cronsvc_scheduler;             -- to forget sessions whose key has ended
 GRANT SELECT (api_key_id, expires_at, last_seen_at), DELETE ON sessions TO cronsvc_scheduler;
 GRANT SELECT (expires_at), DELETE ON sign_ins TO cronsvc_scheduler;

@@ -528,6 +528,65 @@ $$ SELECT EXISTS (SELECT FROM queues AS q WHERE q.name = $1 AND q.paused_at IS N
 
 COMMENT ON FUNCTION cronsvc_queue_paused(text) IS 'Whether nothing of this queue may begin at this moment.';
 
+-- Which database this is, written down when a service first starts in it. Nothing fires while what is differs from it.
+CREATE TABLE service_identity (
+    singleton         boolean PRIMARY KEY DEFAULT true,
+    lineage           uuid NOT NULL DEFAULT gen_random_uuid(),
+    generation        bigint NOT NULL DEFAULT 0,
+    noted_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    database_oid      bigint NOT NULL,
+    database_name     text NOT NULL,
+    system_identifier text,
+    timeline          integer,
+    server_start      timestamptz NOT NULL,
+    fenced_at         timestamptz,
+    fence_reason      text,
+    fence_detail      text,
+    released_at       timestamptz,
+    released_by       text,
+    release_mode      text,
+    CONSTRAINT service_identity_one_row CHECK (singleton),
+    CONSTRAINT service_identity_reason_known CHECK (fence_reason IN ('other_server', 'other_database', 'went_back')),
+    CONSTRAINT service_identity_mode_known CHECK (release_mode IN ('resume', 'skip')),
+    CONSTRAINT service_identity_fence_explained CHECK ((fenced_at IS NULL) = (fence_reason IS NULL))
+) WITH (fillfactor = 50);
+
+COMMENT ON TABLE service_identity IS 'One row: which database this is, so that a restored or cloned one is noticed before it sends anything.';
+COMMENT ON COLUMN service_identity.lineage IS 'Under this name Redis and the processes remember the generation; a confirmation begins a new one.';
+COMMENT ON COLUMN service_identity.generation IS 'Counts up every five seconds while a scheduler runs; Redis remembers it, and it never goes down by itself.';
+COMMENT ON COLUMN service_identity.noted_at IS 'When the generation was counted up.';
+COMMENT ON COLUMN service_identity.database_oid IS 'Of this database; a dump restored elsewhere and a database made from a template have another.';
+COMMENT ON COLUMN service_identity.system_identifier IS 'Of the cluster; null where our role may not ask.';
+COMMENT ON COLUMN service_identity.timeline IS 'Of the cluster; a change alone, such as a failover, is logged and fences nothing.';
+COMMENT ON COLUMN service_identity.server_start IS 'The start of the server that was last found to be the same.';
+COMMENT ON COLUMN service_identity.fenced_at IS 'Since when nothing is sent until somebody confirms.';
+COMMENT ON COLUMN service_identity.fence_reason IS 'other_server, other_database or went_back.';
+COMMENT ON COLUMN service_identity.released_at IS 'When the last fence was confirmed; by whom and how are beside it.';
+
+-- Which cluster this is, and on which timeline; nulls where our role may not ask.
+CREATE FUNCTION cronsvc_server(OUT system_identifier text, OUT timeline integer) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    SELECT s.system_identifier::text, c.timeline_id INTO system_identifier, timeline
+      FROM pg_control_system() AS s, pg_control_checkpoint() AS c;
+EXCEPTION WHEN insufficient_privilege THEN
+    NULL;
+END $$;
+
+CREATE FUNCTION cronsvc_database_oid() RETURNS bigint LANGUAGE sql STABLE AS
+$$ SELECT d.oid::bigint FROM pg_database AS d WHERE d.datname = current_database() $$;
+
+-- Whether nothing may fire, be dispatched or be claimed now. Every restore makes another database or starts a server, so two
+-- comparisons notice each at the first statement; a process then looks closer, and clears a server that only started again.
+CREATE FUNCTION cronsvc_fenced() RETURNS boolean LANGUAGE sql STABLE AS
+$$ SELECT EXISTS (SELECT FROM service_identity AS s
+                   WHERE s.fenced_at IS NOT NULL
+                      OR s.server_start IS DISTINCT FROM pg_postmaster_start_time()
+                      OR s.database_oid IS DISTINCT FROM cronsvc_database_oid()) $$;
+
+COMMENT ON FUNCTION cronsvc_server() IS 'The cluster''s identifier and timeline; nulls where the role may not ask.';
+COMMENT ON FUNCTION cronsvc_database_oid() IS 'The oid of this database.';
+COMMENT ON FUNCTION cronsvc_fenced() IS 'Whether nothing may fire or be claimed, because this may be a restored or cloned database.';
+
 -- What tokens are signed with. The default is the only way to make one: 366 random bits from Postgres, as 32 bytes.
 CREATE TABLE callback_keys (
     id         integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -562,6 +621,34 @@ COMMENT ON COLUMN trigger_keys.execution_id IS 'What it started; set in the tran
 CREATE INDEX trigger_keys_created ON trigger_keys (created_at);
 
 COMMENT ON INDEX trigger_keys_created IS 'Serves forgetting keys after 24 hours.';
+
+-- Any other request that may be sent again: it takes its key first, what it changes marks the key in the same transaction, and
+-- the answer follows. Forgotten after 24 hours.
+CREATE TABLE request_keys (
+    key_hash       bytea PRIMARY KEY,
+    request_hash   bytea NOT NULL,
+    namespaces     text[],
+    claim          uuid NOT NULL,
+    created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    took_effect_at timestamptz,
+    status         smallint,
+    headers        jsonb,
+    body           bytea,
+    CONSTRAINT request_keys_answered CHECK (num_nulls(status, headers, body) IN (0, 3)),
+    CONSTRAINT request_keys_bounded CHECK (octet_length(body) <= 1048576)
+);
+
+COMMENT ON TABLE request_keys IS 'Idempotency keys of requests, for 24 hours: the same key again gets the answer that is kept here.';
+COMMENT ON COLUMN request_keys.key_hash IS 'SHA-256 of who asked, how far they reached, the route and the key.';
+COMMENT ON COLUMN request_keys.request_hash IS 'SHA-256 of path, query and body; another request under the same key is refused.';
+COMMENT ON COLUMN request_keys.namespaces IS 'How far who asked reached; null: everywhere.';
+COMMENT ON COLUMN request_keys.claim IS 'The request that has the key; it changes when another takes over from one that died before it did anything.';
+COMMENT ON COLUMN request_keys.took_effect_at IS 'Written by the first transaction that changed anything: from then on nobody may do it again.';
+COMMENT ON COLUMN request_keys.status IS 'The answer, with headers and body; null while there is none.';
+
+CREATE INDEX request_keys_created ON request_keys (created_at);
+
+COMMENT ON INDEX request_keys_created IS 'Serves forgetting keys after 24 hours.';
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Who may do what, and who did
@@ -645,7 +732,8 @@ CREATE TABLE audit_log (
     entity_id  text NOT NULL,
     namespace  text,
     before     jsonb,
-    after      jsonb
+    after      jsonb,
+    request_id text DEFAULT nullif(current_setting('cronsvc.request_id', true), '')
 );
 
 COMMENT ON TABLE audit_log IS 'Append-only: who changed what, with before and after, written in the transaction of the change.';
@@ -654,6 +742,9 @@ COMMENT ON COLUMN audit_log.source IS 'The address a request came from.';
 CREATE INDEX audit_log_entity ON audit_log (entity, entity_id, id);
 
 COMMENT ON INDEX audit_log_entity IS 'Serves the history of one thing.';
+COMMENT ON COLUMN audit_log.request_id IS 'The X-Request-Id of the request, which the log of the API process has as well.';
+CREATE INDEX audit_log_at ON audit_log (at, id);
+COMMENT ON INDEX audit_log_at IS 'Serves the list of entries and its export, by time.';
 
 -- The actor of this transaction: what the service said with set_config('cronsvc.actor', …, true), else the database user.
 CREATE FUNCTION cronsvc_actor() RETURNS text LANGUAGE sql STABLE AS
@@ -1298,6 +1389,7 @@ ALTER TABLE maintenance_windows ENABLE ROW LEVEL SECURITY;
 ALTER TABLE audit_log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE dependency_rounds ENABLE ROW LEVEL SECURITY;
+ALTER TABLE request_keys ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY jobs_reach ON jobs
     USING ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[]));
@@ -1314,6 +1406,8 @@ CREATE POLICY trigger_keys_reach ON trigger_keys
 CREATE POLICY backfills_reach ON backfills
     USING ((SELECT cronsvc_reaches_all()) OR EXISTS (SELECT FROM jobs AS j WHERE j.id = backfills.job_id));
 CREATE POLICY recoveries_reach ON recoveries
+    USING ((SELECT cronsvc_reaches_all()) OR namespaces <@ (SELECT cronsvc_reach()));
+CREATE POLICY request_keys_reach ON request_keys
     USING ((SELECT cronsvc_reaches_all()) OR namespaces <@ (SELECT cronsvc_reach()));
 CREATE POLICY calendars_reach ON calendars
     USING ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[]));
@@ -1380,6 +1474,75 @@ REVOKE ALL ON FUNCTION cronsvc_drop_partition(date) FROM PUBLIC;
 COMMENT ON FUNCTION cronsvc_make_partition(text, date) IS 'Makes the partition of job_executions or job_attempts that begins on this Monday (UTC), unless there is one.';
 COMMENT ON FUNCTION cronsvc_hold_partition(date) IS 'Keeps writers out of a week of job_executions until the transaction ends, and tells whether everything in it has ended.';
 COMMENT ON FUNCTION cronsvc_drop_partition(date) IS 'Drops the partitions of the week that begins on this Monday.';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- The chain over the audit log
+-- ---------------------------------------------------------------------------------------------------------------------
+-- A chain that grew at the insert would hold one lock from there to the commit in every transaction that changes anything,
+-- and ids are no order to chain by: they have gaps and commit out of order. So an entry leaves its id in audit_unsealed in
+-- its own transaction, and schedulers give what has been committed the next places, some seconds later.
+CREATE TABLE audit_chain (
+    place     bigint PRIMARY KEY,
+    audit_id  bigint NOT NULL,
+    hash      bytea NOT NULL,
+    sealed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT audit_chain_once UNIQUE (audit_id),
+    CONSTRAINT audit_chain_sha256 CHECK (length(hash) = 32)
+);
+COMMENT ON TABLE audit_chain IS 'One row for each sealed entry of audit_log. Append-only; only cronsvc_seal_audit writes it.';
+COMMENT ON COLUMN audit_chain.place IS 'From 1, without gaps, in the order of sealing.';
+COMMENT ON COLUMN audit_chain.hash IS 'SHA-256 of the hash in the place before and of what the entry says: cronsvc_audit_hash.';
+
+CREATE TABLE audit_unsealed (
+    audit_id bigint PRIMARY KEY,
+    added_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE audit_unsealed IS 'Entries of audit_log that have no place in audit_chain yet; usually for a few seconds.';
+
+CREATE TRIGGER audit_chain_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_chain
+    FOR EACH STATEMENT EXECUTE FUNCTION cronsvc_append_only();
+
+-- With the rights of the owner: who may add entries need not be able to take one out of the queue again.
+CREATE FUNCTION cronsvc_audit_waits() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    INSERT INTO audit_unsealed (audit_id) SELECT id FROM added;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION cronsvc_audit_waits() IS 'Trigger: new entries of audit_log wait for their places in audit_chain.';
+CREATE TRIGGER audit_log_waits AFTER INSERT ON audit_log REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION cronsvc_audit_waits();
+
+-- The text is the same on every server and in every session: jsonb has one order of keys, and the instant is written in UTC.
+CREATE FUNCTION cronsvc_audit_hash(previous bytea, entry audit_log) RETURNS bytea LANGUAGE sql STABLE
+    SET search_path = pg_catalog, public, pg_temp AS
+$$ SELECT sha256(previous || convert_to(jsonb_build_array(1, entry.id, to_char(entry.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        entry.actor, entry.source, entry.request_id, entry.action, entry.entity, entry.entity_id, entry.namespace, entry.before,
+        entry.after)::text, 'UTF8')) $$;
+COMMENT ON FUNCTION cronsvc_audit_hash(bytea, audit_log) IS 'The hash of an entry in the place after the one with the hash previous; before the first place that is 32 zero bytes.';
+
+-- The lock keeps other sealers out until the commit, readers and writers of audit_log never. Each statement below sees what was
+-- committed before it began, so the head that is read under the lock is the head.
+CREATE FUNCTION cronsvc_seal_audit(most integer, OUT sealed integer, OUT head_place bigint, OUT head_hash bytea)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    entry audit_log%ROWTYPE;
+BEGIN
+    LOCK TABLE audit_chain IN SHARE ROW EXCLUSIVE MODE;
+    SELECT c.place, c.hash INTO head_place, head_hash FROM audit_chain AS c ORDER BY c.place DESC LIMIT 1;
+    head_place := coalesce(head_place, 0);
+    head_hash := coalesce(head_hash, decode(repeat('00', 32), 'hex'));
+    sealed := 0;
+    FOR entry IN SELECT a.* FROM audit_unsealed AS u JOIN audit_log AS a ON a.id = u.audit_id ORDER BY a.id LIMIT most LOOP
+        head_place := head_place + 1;
+        head_hash := cronsvc_audit_hash(head_hash, entry);
+        INSERT INTO audit_chain (place, audit_id, hash) VALUES (head_place, entry.id, head_hash);
+        DELETE FROM audit_unsealed WHERE audit_id = entry.id;
+        sealed := sealed + 1;
+    END LOOP;
+END $$;
+REVOKE ALL ON FUNCTION cronsvc_seal_audit(integer) FROM PUBLIC;
+COMMENT ON FUNCTION cronsvc_seal_audit(integer) IS 'Gives up to so many waiting entries their places in audit_chain, lowest id first; answers how many, and the head of the chain.';
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- What may be relied upon: read-only views, grantable as one schema (sql/roles.sql)
@@ -1558,8 +1721,69 @@ SELECT a.id, a.at, a.actor, a.source, a.action, a.entity, a.entity_id, a.namespa
        CASE WHEN a.before IS NOT NULL AND a.after IS NOT NULL THEN
            ARRAY(SELECT key FROM jsonb_object_keys(a.before || a.after) AS key
                   WHERE a.before ->> key IS DISTINCT FROM a.after ->> key ORDER BY key) END AS changed,
-       a.before - 'task_payload' AS before, a.after - 'task_payload' AS after
-  FROM public.audit_log a;
+       a.before - 'task_payload' AS before, a.after - 'task_payload' AS after, a.request_id, c.place, encode(c.hash, 'hex') AS hash
+  FROM public.audit_log a LEFT JOIN public.audit_chain c ON c.audit_id = a.id;
 
 COMMENT ON VIEW cronsvc_v1.audit IS 'Who changed what and when, without the configuration of what jobs run.';
 COMMENT ON COLUMN cronsvc_v1.audit.changed IS 'Which fields an update changed; task_payload is named although its values are not shown.';
+COMMENT ON COLUMN cronsvc_v1.audit.place IS 'Its place in the chain of hashes; null for a few seconds, until it is sealed.';
+
+-- For auditors and the API. With the rights of the owner, because the chain runs through every namespace; no entry is shown.
+CREATE FUNCTION cronsvc_v1.audit_head(OUT place bigint, OUT hash bytea, OUT sealed_at timestamptz, OUT waiting bigint,
+                                      OUT waiting_since timestamptz, OUT lost_id bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS
+$$ SELECT c.place, c.hash, c.sealed_at, w.waiting, w.waiting_since, w.lost_id
+     FROM (SELECT count(*) AS waiting, min(u.added_at) AS waiting_since, min(u.audit_id) FILTER (WHERE a.id IS NULL) AS lost_id
+             FROM audit_unsealed AS u LEFT JOIN audit_log AS a ON a.id = u.audit_id) AS w
+     LEFT JOIN (SELECT * FROM audit_chain ORDER BY place DESC LIMIT 1) AS c ON true $$;
+COMMENT ON FUNCTION cronsvc_v1.audit_head() IS 'The last place of the chain with its hash, to be kept elsewhere; how many entries wait for a place, since when, and the first of them that is gone.';
+
+CREATE FUNCTION cronsvc_v1.audit_verify(after_place bigint DEFAULT 0, most integer DEFAULT 1000000, OUT checked bigint, OUT place bigint,
+                                        OUT hash bytea, OUT broken_place bigint, OUT broken_id bigint, OUT reason text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    link record;
+BEGIN
+    checked := 0;
+    place := greatest(after_place, 0);
+    SELECT c.hash INTO hash FROM audit_chain AS c WHERE c.place = after_place;
+    IF hash IS NULL AND place > 0 THEN
+        broken_place := place;
+        reason := 'unchained';
+        RETURN;
+    END IF;
+    hash := coalesce(hash, decode(repeat('00', 32), 'hex'));
+    FOR link IN SELECT c.place AS at_place, c.audit_id, c.hash AS sealed, a.id AS found, a AS entry
+                  FROM audit_chain AS c LEFT JOIN audit_log AS a ON a.id = c.audit_id
+                 WHERE c.place > after_place ORDER BY c.place LIMIT most
+    LOOP
+        IF link.at_place <> place + 1 THEN
+            broken_place := place + 1;
+            reason := 'unchained';
+            RETURN;
+        END IF;
+        IF link.found IS NULL OR link.sealed <> cronsvc_audit_hash(hash, link.entry) THEN
+            broken_place := link.at_place;
+            broken_id := link.audit_id;
+            reason := CASE WHEN link.found IS NULL THEN 'deleted' ELSE 'changed' END;
+            RETURN;
+        END IF;
+        place := link.at_place;
+        hash := link.sealed;
+        checked := checked + 1;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION cronsvc_v1.audit_verify(bigint, integer) IS 'Computes the chain anew after a place, most places at a time, up to the first that is broken: unchained (a place is missing), deleted or changed.';
+
+CREATE FUNCTION cronsvc_v1.audit_unchained(after_id bigint DEFAULT 0, most integer DEFAULT 1000000, OUT checked bigint, OUT last_id bigint,
+                                           OUT broken_id bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS
+$$ SELECT count(*), max(a.id),
+          min(a.id) FILTER (WHERE NOT EXISTS (SELECT FROM audit_chain AS c WHERE c.audit_id = a.id)
+                              AND NOT EXISTS (SELECT FROM audit_unsealed AS u WHERE u.audit_id = a.id))
+     FROM (SELECT id FROM audit_log WHERE id > after_id ORDER BY id LIMIT most) AS a $$;
+COMMENT ON FUNCTION cronsvc_v1.audit_unchained(bigint, integer) IS 'Looks for entries after an id that neither have a place in the chain nor wait for one: put there past the triggers.';
+
+REVOKE ALL ON FUNCTION cronsvc_v1.audit_head() FROM PUBLIC;
+REVOKE ALL ON FUNCTION cronsvc_v1.audit_verify(bigint, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION cronsvc_v1.audit_unchained(bigint, integer) FROM PUBLIC;

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from cronsvc import __version__
+from cronsvc.cli.audit import add_audit
 from cronsvc.cli.backfills import add_backfills
 from cronsvc.cli.calendars import add_calendars
 from cronsvc.cli.check import add_check
@@ -22,6 +23,7 @@ from cronsvc.cli.explain import add_explain
 from cronsvc.cli.jobs import add_jobs
 from cronsvc.cli.keys import add_keys
 from cronsvc.cli.processes import add_processes
+from cronsvc.cli.restore import add_restore
 from cronsvc.cli.secrets import add_secrets
 from cronsvc.errors import CronsvcError, InvalidInput
 
@@ -66,6 +68,8 @@ add_calendars(app)
 add_executions(app)
 add_keys(app)
 add_secrets(app)
+add_restore(app)
+add_audit(app)
 app.command()(version)
 
 

@@ -71,6 +71,7 @@ class Reason(StrEnum):
     UPSTREAM = "upstream"  # SKIPPED: a job it depends on did not end as it waits for
     USER = "user"  # CANCELLED: by a person
     REPLACED = "replaced"  # CANCELLED: a newer execution of the job took its place
+    RESTORE = "restore"  # SKIPPED, CANCELLED: owed by a restored backup, and an administrator chose not to run it
     PARENT = "parent"  # CANCELLED: the execution that started it was called off or ran out of time
 
 

@@ -23,6 +23,7 @@ SKIPPED_BY = {
     Reason.PAUSED.value: ("pause", "the job was paused"),
     "calendar": ("calendar", "its calendar closes this day"),
     "maintenance": ("window", "a maintenance window was open"),
+    Reason.RESTORE.value: ("restore", "a restored backup owed it, and an administrator chose not to run it"),
     Reason.UPSTREAM.value: ("dependency", "what it depends on did not end as it waits for"),
 }
 
@@ -32,6 +33,7 @@ _ENDED = {
     Reason.LOST.value: "its worker died holding it, and whether its target was reached is unknown",
     Reason.USER.value: "somebody called it off",
     Reason.REPLACED.value: "a newer execution of the job took its place",
+    Reason.RESTORE.value: "a restored backup had it waiting, and an administrator chose not to run it",
     Reason.PARENT.value: "the execution that started it was called off or ran out of time",
 }
 

@@ -11,6 +11,7 @@ from cronsvc.errors import ConfigError
 from cronsvc.processes.serving import address_of, listen, serve
 from cronsvc.processes.wiring import wired
 from cronsvc.web.app import create_app
+from cronsvc.web.packs import load_routes
 from cronsvc.web.services import WebSettings
 from cronsvc.web.sign_in import SignIn
 
@@ -43,8 +44,13 @@ async def run_api(
                 allowed_hosts=settings.allowed_hosts,
                 sign_in=_sign_in(settings),
             )
-            app = create_app(services, settings=web)
-            await serve(app, listener, stop, trusted_proxies=settings.trusted_proxies, ready=is_listening)
+            app = create_app(services, settings=web, more=load_routes())
+            checking = asyncio.create_task(services.self_check.keep(stop), name="self check")
+            try:
+                await serve(app, listener, stop, trusted_proxies=settings.trusted_proxies, ready=is_listening)
+            finally:
+                checking.cancel()
+                await asyncio.gather(checking, return_exceptions=True)
     finally:
         listener.close()
     _log.info(events.STOPPED, process="api")

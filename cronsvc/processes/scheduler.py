@@ -18,10 +18,12 @@ from cronsvc.config import Settings
 from cronsvc.errors import CronsvcError, Unavailable
 from cronsvc.queue import Broker
 from cronsvc.services.admission import release_held
+from cronsvc.services.auditing import seal_audit
 from cronsvc.services.backfilling import advance_backfills
 from cronsvc.services.callback_waits import end_silent
 from cronsvc.services.dispatch import Dispatcher
 from cronsvc.services.failing import end_overdue
+from cronsvc.services.fence import Fence
 from cronsvc.services.pausing import resume_ended
 from cronsvc.services.queues import tend_queues
 from cronsvc.services.running import rescue
@@ -42,6 +44,7 @@ QUEUES_SECONDS = 1.0
 BACKFILL_SECONDS = 1.0
 ENDS_SECONDS = 1.0
 BEAT_SECONDS = 5.0
+SEAL_SECONDS = 2.0
 UPKEEP_SECONDS = 600.0
 
 # A chore that fails so often in a row says so itself: what is wrong is then more than the main loop's connection.
@@ -52,6 +55,9 @@ LEAD_SECONDS = 0.025
 
 # Due jobs whose shards a replica holds: it is at work, or frozen until Postgres ends its transaction.
 HELD_SECONDS = 0.05
+
+# How soon a fenced scheduler looks again whether somebody has confirmed.
+FENCED_SECONDS = 1.0
 
 
 async def run_scheduler(settings: Settings, stop: asyncio.Event, *, ready: asyncio.Event | None = None) -> None:
@@ -74,7 +80,7 @@ async def run_scheduler(settings: Settings, stop: asyncio.Event, *, ready: async
             lead=timedelta(seconds=LEAD_SECONDS),
         )
         doorbell = Doorbell(url, application_name=f"cronsvc-listen {name}")
-        loop = _Loop(scheduling, dispatcher, db, doorbell, settings)
+        loop = _Loop(scheduling, dispatcher, db, doorbell, settings, Fence(db, broker))
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(loop.chores(name), name="chores")]
             if not pooler:
@@ -93,12 +99,14 @@ class _Loop:
         db: Database,
         doorbell: Doorbell,
         settings: Settings,
+        fence: Fence,
     ) -> None:
         self._scheduling = scheduling
         self._dispatcher = dispatcher
         self._db = db
         self._doorbell = doorbell
         self._settings = settings
+        self._fence = fence
         self._id = uuid.uuid4()
         self._stirred = asyncio.Event()
         self._ended = asyncio.Event()
@@ -108,6 +116,7 @@ class _Loop:
         stopping = asyncio.create_task(_ring_at(stop, self._doorbell.rung))
         down = Reminder()
         try:
+            await self._until_it_works(self._fence.look, stop)
             await self._until_it_works(lambda: make_partitions(self._db), stop)
             while not stop.is_set() and not cancelled():
                 try:
@@ -136,6 +145,8 @@ class _Loop:
         if tick.more:
             return 0.0
         due = await self._scheduling.seconds_until_due()
+        if due.fenced:
+            return 0.0 if await self._fence.look() else FENCED_SECONDS
         pauses = [self._settings.poll_seconds]
         if due.resume is not None:
             if due.resume <= 0:
@@ -171,16 +182,29 @@ class _Loop:
                 await presence.beat_scheduler(conn, process_id=self._id, name=name, version=__version__)
 
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_every("rescue", RESCUE_SECONDS, lambda: self._rescue(grace)))
-            tasks.create_task(_every("deadlines", RESCUE_SECONDS, lambda: end_overdue(self._db)))
-            tasks.create_task(_every("callbacks", RESCUE_SECONDS, self._end_silent))
-            tasks.create_task(_every("watch over Redis", EPOCH_SECONDS, self._watch_redis))
-            tasks.create_task(_every("queues", QUEUES_SECONDS, self._tend_queues))
-            tasks.create_task(_every("deadlines of parents", RESCUE_SECONDS, lambda: end_overdue_parents(self._db)))
+            tasks.create_task(self._every("rescue", RESCUE_SECONDS, lambda: self._rescue(grace)))
+            tasks.create_task(self._every("deadlines", RESCUE_SECONDS, lambda: end_overdue(self._db)))
+            tasks.create_task(self._every("callbacks", RESCUE_SECONDS, self._end_silent))
+            tasks.create_task(self._every("watch over Redis", EPOCH_SECONDS, self._watch_redis))
+            tasks.create_task(self._every("queues", QUEUES_SECONDS, self._tend_queues))
+            tasks.create_task(
+                self._every("deadlines of parents", RESCUE_SECONDS, lambda: end_overdue_parents(self._db))
+            )
+            tasks.create_task(_every("fence", EPOCH_SECONDS, self._fence.look))
             tasks.create_task(self._advance_backfills())
             tasks.create_task(self._settle_ends())
             tasks.create_task(_every("presence", BEAT_SECONDS, beat))
-            tasks.create_task(_every("upkeep", UPKEEP_SECONDS, self._upkeep))
+            tasks.create_task(_every("audit", SEAL_SECONDS, lambda: seal_audit(self._db)))
+            tasks.create_task(self._every("upkeep", UPKEEP_SECONDS, self._upkeep))
+
+    async def _every(self, name: str, seconds: float, act: Callable[[], Awaitable[object]]) -> None:
+        """Do `act` again and again, but for as long as the database may be a restored one."""
+
+        async def unless_fenced() -> None:
+            if not await self._fence.holds():
+                await act()
+
+        await _every(name, seconds, unless_fenced)
 
     async def _rescue(self, grace: timedelta) -> None:
         if await rescue(self._db, grace=grace):
@@ -199,7 +223,8 @@ class _Loop:
         trouble = _Trouble("backfills")
         while True:
             try:
-                await advance_backfills(self._db, self._dispatcher, advisory_locks=self._settings.advisory_locks)
+                if not await self._fence.holds():
+                    await advance_backfills(self._db, self._dispatcher, advisory_locks=self._settings.advisory_locks)
             except CronsvcError as error:
                 trouble.met(error)
             else:
@@ -215,10 +240,9 @@ class _Loop:
         After a failure the next attempt is half as large: what is too much for one transaction does not stay so.
         """
         trouble, batch = _Trouble("ends"), MOST_ENDS
-        locks = self._settings.advisory_locks
         while True:
             try:
-                while await settle_ends(self._db, self._dispatcher, batch=batch, advisory_locks=locks):
+                while await self._settled(batch):
                     self._doorbell.rung.set()  # what has ended for it may have held others back
                     batch = min(batch * 2, MOST_ENDS)
             except Exception as error:  # noqa: BLE001 — a defect met by one batch must not stop the schedulers
@@ -230,6 +254,12 @@ class _Loop:
                 async with asyncio.timeout(ENDS_SECONDS):
                     await self._ended.wait()
             self._ended.clear()
+
+    async def _settled(self, batch: int) -> int:
+        if await self._fence.holds():
+            return 0
+        locks = self._settings.advisory_locks
+        return await settle_ends(self._db, self._dispatcher, batch=batch, advisory_locks=locks)
 
     async def _tend_queues(self) -> None:
         if await tend_queues(self._db):

@@ -10,8 +10,11 @@ from cronsvc.executors.fetching import Fetcher
 from cronsvc.executors.registry import load_executors
 from cronsvc.processes.preparation import opened_database
 from cronsvc.queue import Broker
+from cronsvc.queue.rate_limits import RateLimiter
 from cronsvc.services.access import Access
+from cronsvc.services.auditing import Auditing
 from cronsvc.services.backfills import Backfills
+from cronsvc.services.bulk import Bulk
 from cronsvc.services.bulk_pausing import BulkPausing
 from cronsvc.services.calendars import Calendars
 from cronsvc.services.callbacks import Callbacks
@@ -22,15 +25,20 @@ from cronsvc.services.ending import Endings
 from cronsvc.services.executions import Executions
 from cronsvc.services.explaining import Explaining
 from cronsvc.services.history import History
+from cronsvc.services.job_limits import JobLimits
 from cronsvc.services.jobs import Jobs
 from cronsvc.services.monitoring import Monitoring
 from cronsvc.services.queues import Queues
 from cronsvc.services.recoveries import Recoveries
+from cronsvc.services.replaying import Replays
+from cronsvc.services.restore import Restore
 from cronsvc.services.sealing import Keyring
 from cronsvc.services.secrets import Secrets
+from cronsvc.services.self_check import SelfCheck
 from cronsvc.services.status import StatusReader
 from cronsvc.services.tokens import Tokens
 from cronsvc.services.windows import Windows
+from cronsvc.web.rate_limits import RateLimits
 from cronsvc.web.services import Services
 
 
@@ -43,6 +51,8 @@ async def wired(settings: Settings, *, application_name: str, max_size: int | No
         )
         broker = Broker.open(settings.require_redis_url(), prefix=settings.redis_prefix)
         stack.push_async_callback(broker.close)
+        counts = RateLimiter.open(settings.require_redis_url(), prefix=settings.redis_prefix)
+        stack.push_async_callback(counts.close)
         executors = load_executors(ExecutorSettings.of(settings))
         for executor in executors.values():
             stack.push_async_callback(executor.close)
@@ -50,7 +60,13 @@ async def wired(settings: Settings, *, application_name: str, max_size: int | No
         keyring = Keyring.of(settings.secret_key_list())
         backfills = Backfills(database, executors, retention_days=settings.retention_days)
         yield Services(
-            jobs=Jobs(database, executors, dispatcher, settings.default_queue),
+            jobs=Jobs(
+                database,
+                executors,
+                dispatcher,
+                settings.default_queue,
+                JobLimits(settings.min_interval_seconds, settings.max_jobs_per_namespace),
+            ),
             executions=Executions(database),
             explaining=Explaining(database),
             history=History(database),
@@ -60,14 +76,20 @@ async def wired(settings: Settings, *, application_name: str, max_size: int | No
             dead_letters=DeadLetters(database, executors, dispatcher),
             queues=Queues(database),
             bulk_pausing=BulkPausing(database, dispatcher),
+            bulk=Bulk(database),
             monitoring=Monitoring(database),
             backfills=backfills,
             recoveries=Recoveries(database, backfills),
+            restore=Restore(database, backfills),
+            self_check=SelfCheck(database),
             calendars=Calendars(database),
             windows=Windows(database),
             dependencies=Dependencies(database),
             callbacks=Callbacks(database, executors, keyring),
             secrets=Secrets(database, keyring),
+            auditing=Auditing(database),
+            rate_limits=RateLimits(counts, settings.rates()) if settings.rates() else None,
+            replays=Replays(database),
         )
 
 

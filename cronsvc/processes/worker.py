@@ -19,6 +19,7 @@ from cronsvc.errors import CronsvcError, Unavailable
 from cronsvc.executors.base import Executor, ExecutorSettings
 from cronsvc.executors.registry import load_executors
 from cronsvc.queue import Broker, TicketWorker
+from cronsvc.services.fence import Fence
 from cronsvc.services.lease import Lease
 from cronsvc.services.running import Runner
 from cronsvc.services.sealing import Keyring
@@ -96,6 +97,7 @@ class _Worker:
         self._tickets = TicketWorker(
             broker, queues=self._queues, concurrency=settings.worker_concurrency, handle=self._runner.handle
         )
+        self._fence = Fence(db, broker, notes=False)
         self._paused: frozenset[str] = frozenset()
         self._told: tuple[uuid.UUID, tuple[str, ...]] | None = None  # the row that says which queues we serve
         self._draining = False
@@ -132,6 +134,8 @@ class _Worker:
         try:
             while not cancelled():
                 await self._register(stop)
+                with suppress(Unavailable):
+                    await self._fence.look()
                 if ready is not None:
                     ready.set()
                 if working is None:
@@ -156,9 +160,14 @@ class _Worker:
                 working.cancel()
 
     async def _follow_queues(self) -> None:
-        """Leave paused queues alone; told no queues, serve every queue there is. Both within QUEUES_SECONDS."""
+        """Leave paused queues alone; told no queues, serve every queue there is. Both within QUEUES_SECONDS.
+
+        The fence as well: no claim passes it, so all there is to do is to look closer when it stands.
+        """
         while not cancelled():
             with suppress(Unavailable):
+                if await self._fence.holds():
+                    await self._fence.look()
                 async with self._db.statements() as conn:
                     known = await queues.names(conn)
                     paused = frozenset(name for name, is_paused in known.items() if is_paused)

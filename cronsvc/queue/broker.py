@@ -33,6 +33,7 @@ class Broker:
         self._redis = redis
         self._prefix = prefix
         self._epoch_key = f"saq:{prefix}:epoch"
+        self._generations_key = f"saq:{prefix}:generations"
         self._scripts = Scripts(redis, epoch_key=self._epoch_key)
         self._lanes: dict[tuple[str, int], Lane] = {}
         self.block_seconds = block_seconds(redis)
@@ -82,6 +83,17 @@ class Broker:
             pipe.get(self._epoch_key)
             _, token = await pipe.execute()
         return token.decode() if isinstance(token, bytes) else str(token)
+
+    async def generations(self) -> dict[str, int]:
+        """How far each lineage of the database was seen to be; empty after a wipe."""
+        async with self._reaching():
+            kept = await self._redis.zrange(self._generations_key, 0, -1, withscores=True)
+        return {(name.decode() if isinstance(name, bytes) else str(name)): int(score) for name, score in kept}
+
+    async def remember_generation(self, lineage: str, generation: int) -> None:
+        """Keep this one unless a higher one is kept already."""
+        async with self._reaching():
+            await self._redis.zadd(self._generations_key, {lineage: generation}, gt=True)
 
     async def ping(self) -> float:
         """Seconds that one round trip takes."""

@@ -70,7 +70,7 @@ class BulkPausing:
     ) -> BulkChange:
         """Hold back every chosen job that is not paused, for good or `until` an instant ahead."""
         check_note(note)
-        chosen = _chosen(selector, caller)
+        chosen = chosen_by(selector, caller)
         async with self._db.statements() as conn:
             check_until(until, await clock.now(conn))
         matched = changed = 0
@@ -89,7 +89,7 @@ class BulkPausing:
 
     async def resume(self, selector: JobSelector, caller: Caller) -> BulkChange:
         """End the pause of every chosen job that is paused."""
-        chosen = _chosen(selector, caller)
+        chosen = chosen_by(selector, caller)
         matched = changed = 0
         async for batch in self._batches(chosen, paused=True, size=RESUME_BATCH):
             matched += batch.matched
@@ -116,7 +116,7 @@ class BulkPausing:
                 return
 
 
-def _chosen(selector: JobSelector, caller: Caller) -> Chosen | None:
+def chosen_by(selector: JobSelector, caller: Caller) -> Chosen | None:
     """What to look for; None when the caller sees nothing of it. InvalidInput names every bad member."""
     bad = [
         FieldError(name, "is empty, which could be read as none or as all; leave it out for all")

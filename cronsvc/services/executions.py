@@ -36,37 +36,41 @@ class Executions:
         trigger: Trigger | None = None,
         backfill_id: int | None = None,
         recovery_id: int | None = None,
+        oldest_first: bool = False,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Execution]:
-        """Executions, newest first; with `job_id` those of one job by scheduled time, latest first.
+        """Executions by id; with `job_id` those of one job by scheduled time. The latest first, unless told otherwise.
 
         NotFound: there never was such a job, or not for this caller.
         """
         wanted = Wanted(status, trigger, backfill_id, recovery_id)
         if job_id is not None:
-            return await self._list_of_job(caller, job_id, wanted, cursor, limit)
-        before = read_id_cursor("executions", cursor)
+            return await self._list_of_job(caller, job_id, wanted, oldest_first, cursor, limit)
+        kind = "executions id" if oldest_first else "executions"
+        beyond = read_id_cursor(kind, cursor)
         async with self._db.statements() as conn:
             found = await executions.page(
                 conn,
                 namespaces=caller.namespaces,
                 wanted=wanted,
-                before_id=before,
+                beyond_id=beyond,
+                ascending=oldest_first,
                 limit=check_limit(limit) + 1,
             )
-        return page_of(found, limit, lambda each: id_cursor("executions", each.id))
+        return page_of(found, limit, lambda each: id_cursor(kind, each.id))
 
     async def _list_of_job(
         self,
         caller: Caller,
         job_id: int,
         wanted: Wanted,
+        oldest_first: bool,
         cursor: str | None,
         limit: int,
     ) -> Page[Execution]:
-        kind = f"executions/{job_id}"
-        before = read_time_cursor(kind, cursor)
+        kind = f"executions/{job_id}" + (" scheduledTime" if oldest_first else "")
+        beyond = read_time_cursor(kind, cursor)
         async with self._db.statements() as conn:
             namespace = await jobs.namespace_of(conn, job_id) if 0 < job_id <= GREATEST_ID else None
             if namespace is None or not caller.sees(namespace):
@@ -75,7 +79,8 @@ class Executions:
                 conn,
                 job_id,
                 wanted=wanted,
-                before=None if before is None else before[0],
+                beyond=None if beyond is None else beyond[0],
+                ascending=oldest_first,
                 limit=check_limit(limit) + 1,
             )
         return page_of(found, limit, lambda each: time_cursor(kind, each.scheduled_time, each.id))

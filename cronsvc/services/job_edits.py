@@ -15,6 +15,7 @@ from cronsvc.domain.job import Job, JobDefinition
 from cronsvc.domain.schedule import ScheduleError, instants_between, last_instant, next_instant, tzdata_version
 from cronsvc.errors import Conflict, FieldError
 from cronsvc.executors.base import Executor
+from cronsvc.services.job_limits import JobLimits
 from cronsvc.services.job_validation import checked, names_instants
 from cronsvc.services.secret_validation import definition_faults
 from cronsvc.services.upstreams import with_upstreams
@@ -28,8 +29,11 @@ MOST_COUNTED = 10_000
 _INSTANT = timedelta(microseconds=1)
 
 
-async def create(conn: Conn, definition: JobDefinition, *, now: datetime) -> Job:
-    """Write a checked definition as a new job; Conflict names the live job that has its name."""
+async def create(conn: Conn, definition: JobDefinition, *, now: datetime, limits: JobLimits | None = None) -> Job:
+    """Write a checked definition as a new job; Conflict: a live job has its name, or the namespace is full."""
+    limits = limits or JobLimits()
+    limits.check_interval(definition.schedule, now)
+    await limits.make_room(conn, definition.namespace)
     definition = await with_upstreams(conn, definition)
     await jobs.ensure_queue(conn, definition.queue)
     cursor = cursor_after(definition, now, fire_count=0)
@@ -50,6 +54,7 @@ async def redefine(
     definition: JobDefinition,
     executors: Mapping[str, Executor],
     slow: Sequence[FieldError] = (),
+    limits: JobLimits | None = None,
 ) -> Job:
     """Give a locked job another definition; the same one changes nothing. InvalidInput, Conflict as for a new job.
 
@@ -62,6 +67,9 @@ async def redefine(
     needs_schedule = definition.depends_on is None and stored.depends_on is not None
     as_stored = stored.schedule if trusted and (names_instants(definition.schedule) or not needs_schedule) else None
     wanted = checked(definition, executors, now=now, stored=as_stored, more=more)
+    limits = limits or JobLimits()
+    if wanted.schedule != stored.schedule:
+        limits.check_interval(wanted.schedule, now)
     wanted = await with_upstreams(conn, wanted)
     if trusted and _same(wanted, stored):
         return job
@@ -69,6 +77,8 @@ async def redefine(
         taken = await jobs.id_of(conn, namespace=wanted.namespace, name=wanted.name)
         if taken is not None and taken != job.id:
             raise Conflict(jobs.name_taken(wanted, taken))
+    if wanted.namespace != stored.namespace:
+        await limits.make_room(conn, wanted.namespace)
     await jobs.ensure_queue(conn, wanted.queue)
     locked = await account_for_pause(conn, locked, now=now)
     cursor = None
@@ -84,8 +94,15 @@ async def redefine(
 
 async def account_for_pause(conn: Conn, locked: JobState, *, now: datetime) -> JobState:
     """Record in one SKIPPED row the instants up to `now` that the pause of a locked job held back, and pass them."""
+    if locked.job.pause is None:
+        return locked
+    return await pass_over(conn, locked, now=now, reason=Reason.PAUSED)
+
+
+async def pass_over(conn: Conn, locked: JobState, *, now: datetime, reason: Reason) -> JobState:
+    """Record in one SKIPPED row what a locked job owes up to `now`, and move its cursor behind it."""
     job = locked.job
-    if job.pause is None or not job.definition.is_active or job.quarantine_reason is not None:
+    if not job.definition.is_active or job.quarantine_reason is not None:
         return locked
     schedule = job.definition.schedule
     try:
@@ -99,7 +116,7 @@ async def account_for_pause(conn: Conn, locked: JobState, *, now: datetime) -> J
         return locked  # written by SQL and unusable: the next tick, or the edit under way, deals with it
     await partitions.ensure(conn, {partitions.week_of(first)})
     count = len(held) if len(held) <= MOST_COUNTED else None
-    await executions.insert_skipped(conn, job, reason=Reason.PAUSED, first=first, last=last, count=count)
+    await executions.insert_skipped(conn, job, reason=reason, first=first, last=last, count=count)
     await jobs.advance(conn, job.id, revision=job.revision, cursor=cursor, last_fire_time=last)
     passed = replace(job, next_fire_time=cursor.next_fire_time, last_fire_time=last)
     return JobState(passed, armed=True, readable=locked.readable)

@@ -6,21 +6,24 @@ records what the old definition still owed before it changes. Tickets leave afte
 business.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, MutableSequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from cronsvc.domain.execution import Execution, Reason, Ticket
 from cronsvc.domain.job import Job, JobDefinition
 from cronsvc.domain.schedule import ScheduleError
-from cronsvc.errors import Conflict, Forbidden, NotFound, PreconditionFailed
+from cronsvc.errors import Conflict, NotFound, PreconditionFailed
 from cronsvc.executors.base import Executor
 from cronsvc.services import job_edits, slow_checks
 from cronsvc.services.access import Caller
 from cronsvc.services.closed_days import with_closed_days
 from cronsvc.services.dispatch import Dispatcher
+from cronsvc.services.job_limits import JobLimits
+from cronsvc.services.job_order import JobSort
+from cronsvc.services.job_sight import allow, known, unknown, visible
 from cronsvc.services.job_validation import check_filter, check_note, check_params, checked
 from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_id_cursor
 from cronsvc.services.pausing import check_until
@@ -30,11 +33,13 @@ from cronsvc.services.secret_validation import definition_faults, params_faults
 from cronsvc.services.triggering import OnceKey, Triggered
 from cronsvc.services.type_roles import check_type_role
 from cronsvc.services.weeks import KnownWeeks
-from cronsvc.store import audit, calendars, clock, executions, jobs, partitions
+from cronsvc.store import audit, calendars, clock, executions, job_pages, jobs, partitions
 from cronsvc.store.jobs import JobState, Revision
 from cronsvc.store.pool import Conn, Database
 
-GREATEST_ID = 2**63 - 1
+# What sees an edit that is about to be written: the job before and after, how many runs were due, and the clock.
+Rehearsal = Callable[[JobState, Job, int, datetime], NoReturn]
+
 INSTANT = timedelta(microseconds=1)
 
 
@@ -47,19 +52,21 @@ class Jobs:
         executors: Mapping[str, Executor],
         dispatcher: Dispatcher,
         default_queue: str = "default",
+        limits: JobLimits | None = None,
     ) -> None:
         self._db = db
         self._executors = executors
         self._dispatcher = dispatcher
         self.default_queue = default_queue
         self._weeks = KnownWeeks()
+        self._limits = limits or JobLimits()
 
     async def create(self, definition: JobDefinition, caller: Caller) -> Job:
         """Store a new job, its first fire time worked out. InvalidInput lists every bad field; Conflict: name taken.
 
         An empty queue name means the default queue.
         """
-        _allow(definition.namespace, caller)
+        allow(definition.namespace, caller)
         check_type_role(caller, self._executors, definition)
         definition = self._with_queue(definition)
         slow = await slow_checks.of_definition(definition, self._executors)
@@ -69,12 +76,13 @@ class Jobs:
                 await calendars.hold(conn, namespace=definition.namespace)
             definition = await with_closed_days(conn, definition)
             more = [*await definition_faults(conn, definition, self._executors), *slow]
-            return await job_edits.create(conn, checked(definition, self._executors, now=now, more=more), now=now)
+            definition = checked(definition, self._executors, now=now, more=more)
+            return await job_edits.create(conn, definition, now=now, limits=self._limits)
 
     async def get(self, job_id: int, caller: Caller) -> Job:
         """One job."""
         async with self._db.statements() as conn:
-            return _visible(await jobs.find(conn, _known(job_id)), job_id, caller)
+            return visible(await jobs.find(conn, known(job_id)), job_id, caller)
 
     async def list(
         self,
@@ -85,28 +93,31 @@ class Jobs:
         queue: str | None = None,
         is_active: bool | None = None,
         namespace: str | None = None,
+        sort: JobSort = JobSort.NEWEST,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Job]:
-        """Jobs, newest first; `name` is the whole name. A namespace the caller may not see has none."""
+        """Jobs in the order of `sort`; `name` is the whole name. A namespace the caller may not see has none."""
         for field, value in {"name": name, "tag": tag, "queue": queue, "namespace": namespace}.items():
             check_filter(field, value)
-        before = read_id_cursor("jobs", cursor)
+        after = sort.place(cursor)
         wanted = caller.namespaces
         if namespace is not None:
             wanted = (namespace,) if caller.sees(namespace) else ()
         async with self._db.statements() as conn:
-            found = await jobs.page(
+            found = await job_pages.page(
                 conn,
                 namespaces=wanted,
                 name=name,
                 tag=tag,
                 queue=queue,
                 is_active=is_active,
-                before_id=before,
+                order=sort.column,
+                descending=sort.descending,
+                after=after,
                 limit=check_limit(limit) + 1,
             )
-        return page_of(found, limit, lambda job: id_cursor("jobs", job.id))
+        return page_of(found, limit, sort.cursor)
 
     async def replace(
         self, job_id: int, definition: JobDefinition, caller: Caller, *, if_revision: int | None = None
@@ -124,15 +135,23 @@ class Jobs:
         caller: Caller,
         *,
         if_revision: int | None = None,
+        rehearsal: Rehearsal | None = None,
     ) -> Job:
-        """`replace` with what `change` makes of the present definition, read under the lock: no edit gets lost."""
+        """`replace` with what `change` makes of the present definition, read under the lock: no edit gets lost.
+
+        A `rehearsal` sees what would be written, and raises, so that nothing is.
+        """
+        owed: list[Ticket] = []
         slow = await slow_checks.of_edit(self._db, job_id, change, caller, self._executors, if_revision=if_revision)
-        async with self._editing(job_id, caller, if_revision, redefines=True) as (conn, locked):
+        async with self._editing(job_id, caller, if_revision, redefines=True, owed=owed) as (conn, locked):
             definition = self._with_queue(change(locked.job.definition))
-            _allow(definition.namespace, caller)
+            allow(definition.namespace, caller)
             check_type_role(caller, self._executors, locked.job.definition, definition)
             definition = await with_closed_days(conn, definition)
-            return await job_edits.redefine(conn, locked, definition, self._executors, slow)
+            changed = await job_edits.redefine(conn, locked, definition, self._executors, slow, self._limits)
+            if rehearsal is not None:
+                rehearsal(locked, changed, len(owed), await clock.now(conn))
+            return changed
 
     async def delete(self, job_id: int, caller: Caller, *, if_revision: int | None = None) -> None:
         """Delete a job: nothing of it fires again, what waits is cancelled, its history stays. Then it is NotFound."""
@@ -194,7 +213,7 @@ class Jobs:
         await self._make_room()
         slow = await slow_checks.of_params(self._db, job_id, params, caller, self._executors)
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
-            job = _visible(await jobs.hold(conn, _known(job_id)), job_id, caller)
+            job = visible(await jobs.hold(conn, known(job_id)), job_id, caller)
             if once is not None and (begun := await once.begun(conn, job_id)) is not None:
                 return Triggered(begun, replayed=True)
             if params:
@@ -241,8 +260,8 @@ class Jobs:
         """The next instants that will fire, at most `count`: none while the job is held back without an end."""
         check_count(count)
         async with self._db.statements() as conn:
-            state = await jobs.state(conn, _known(job_id))
-        job = _visible(None if state is None else state.job, job_id, caller)
+            state = await jobs.state(conn, known(job_id))
+        job = visible(None if state is None else state.job, job_id, caller)
         assert state is not None
         definition = job.definition
         if not definition.is_active or job.quarantine_reason is not None:
@@ -263,25 +282,33 @@ class Jobs:
         """The definitions a job has had, newest first; a deleted job's too."""
         before = read_id_cursor("revisions", cursor)
         async with self._db.statements() as conn:
-            namespace = await jobs.namespace_of(conn, _known(job_id))
+            namespace = await jobs.namespace_of(conn, known(job_id))
             if namespace is None or not caller.sees(namespace):
-                raise _unknown(job_id)
+                raise unknown(job_id)
             found = await jobs.revisions(conn, job_id, before=before, limit=check_limit(limit) + 1)
         return page_of(found, limit, lambda each: id_cursor("revisions", each.revision))
 
     @asynccontextmanager
     async def _editing(
-        self, job_id: int, caller: Caller, if_revision: int | None = None, *, redefines: bool = False
+        self,
+        job_id: int,
+        caller: Caller,
+        if_revision: int | None = None,
+        *,
+        redefines: bool = False,
+        owed: MutableSequence[Ticket] | None = None,
     ) -> AsyncIterator[tuple[Conn, JobState]]:
         """The transaction of an edit: the row is locked, and what is already due is recorded as it was defined."""
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
             if redefines:
-                await calendars.hold(conn, job_id=_known(job_id))
+                await calendars.hold(conn, job_id=known(job_id))
             # Before anything is settled: who holds the job to reach its executions must not wait for us in a circle.
-            await jobs.lock(conn, _known(job_id))
+            await jobs.lock(conn, known(job_id))
             tickets = await settle(conn, job_id, self._dispatcher)
+            if owed is not None:
+                owed.extend(tickets)
             locked = await jobs.lock(conn, job_id)
-            job = _visible(None if locked is None else locked.job, job_id, caller)
+            job = visible(None if locked is None else locked.job, job_id, caller)
             assert locked is not None
             if if_revision is not None and if_revision != job.revision:
                 raise PreconditionFailed(
@@ -301,30 +328,6 @@ class Jobs:
 
     def _with_queue(self, definition: JobDefinition) -> JobDefinition:
         return definition if definition.queue else replace(definition, queue=self.default_queue)
-
-
-def _visible(job: Job | None, job_id: int, caller: Caller) -> Job:
-    """The job, if there is one and the caller may see it; raises NotFound alike for both."""
-    if job is None or not caller.sees(job.definition.namespace):
-        raise _unknown(job_id)
-    return job
-
-
-def _unknown(job_id: int) -> NotFound:
-    return NotFound(f"there is no job {job_id}")
-
-
-def _known(job_id: int) -> int:
-    """The id, if the column could hold it; raises NotFound."""
-    if not 0 < job_id <= GREATEST_ID:
-        raise _unknown(job_id)
-    return job_id
-
-
-def _allow(namespace: str, caller: Caller) -> None:
-    if not caller.sees(namespace):
-        allowed = ", ".join(caller.namespaces or ()) or "none"
-        raise Forbidden(f"this key does not reach the namespace {namespace[:63]!r}; it reaches: {allowed}")
 
 
 def _ticket(execution: Execution) -> Ticket:

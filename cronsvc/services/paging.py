@@ -17,7 +17,7 @@ from cronsvc.errors import InvalidInput
 T = TypeVar("T")
 
 MAX_LIMIT = 200
-_LONGEST_CURSOR = 256
+_LONGEST_CURSOR = 1500  # a name of 255 characters is in some
 _GREATEST_ID = 2**63 - 1
 _NOT_OURS = "is not a nextCursor of this list; leave it out to start from the beginning"
 
@@ -90,8 +90,27 @@ def read_time_cursor(kind: str, cursor: str | None) -> tuple[datetime, int] | No
     return instant, _id(row_id)
 
 
+def text_cursor(kind: str, text: str, row_id: int) -> str:
+    """Encode a cursor for the list `kind`, sorted by a text and then by id."""
+    return _encode([kind, text, row_id])
+
+
+def read_text_cursor(kind: str, cursor: str | None) -> tuple[str, int] | None:
+    """Return the (text, id) to start after, None for the first page; raises InvalidInput as above."""
+    if cursor is None:
+        return None
+    text, row_id = _decode(kind, cursor, 2)
+    if not isinstance(text, str) or "\x00" in text or any("\ud800" <= each <= "\udfff" for each in text):
+        raise InvalidInput.of("cursor", _NOT_OURS)
+    return text, _id(row_id)
+
+
 def _encode(values: list[str | int]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode().rstrip("=")
+    return (
+        base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode())
+        .decode()
+        .rstrip("=")
+    )
 
 
 def _decode(kind: str, cursor: str, length: int) -> list[object]:

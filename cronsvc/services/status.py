@@ -14,7 +14,8 @@ from typing import Protocol, TypeVar
 from cronsvc.domain.execution import Status
 from cronsvc.errors import Unavailable
 from cronsvc.services.access import Caller
-from cronsvc.store import clock, dead_letters, migrations, status
+from cronsvc.services.fence import fence_detail
+from cronsvc.store import clock, dead_letters, metrics, migrations, status
 from cronsvc.store.pool import Database
 from cronsvc.store.status import JobCounts, SchedulerPresence, WorkerPresence
 
@@ -67,12 +68,16 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether this process can serve. `problems` says in words what is missing; empty when all is well."""
+    """Whether this process can serve. `problems` says in words what is missing; empty when all is well.
+
+    `fence`: why nothing is sent, because the database is a restored or cloned one.
+    """
 
     postgres: Check
     redis: Check
     schema_ok: bool
     problems: tuple[str, ...]
+    fence: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -116,26 +121,33 @@ class StatusReader:
 
     async def ready(self) -> Readiness:
         """Ask Postgres, its schema and Redis at the same time, each with a deadline; never raises."""
-        (postgres, revision, postgres_problem), (redis, redis_problem) = await asyncio.gather(
+        (postgres, revision, postgres_problem, fence), (redis, redis_problem) = await asyncio.gather(
             self._postgres(), self._redis()
         )
         schema_problem = _schema_problem(revision) if postgres.ok else None
         problems = tuple(each for each in (postgres_problem, schema_problem, redis_problem) if each is not None)
-        return Readiness(postgres, redis, postgres.ok and schema_problem is None, problems)
+        return Readiness(postgres, redis, postgres.ok and schema_problem is None, problems, fence)
 
-    async def _postgres(self) -> tuple[Check, str | None, str | None]:
-        """The check, the schema's revision, and the problem."""
+    async def lateness(self, caller: Caller) -> metrics.Lateness:
+        """How late executions that the caller may see have begun lately."""
+        async with self._db.statements() as conn:
+            return await metrics.lateness(conn, namespaces=caller.namespaces)
 
-        async def ask() -> tuple[float, str | None]:
+    async def _postgres(self) -> tuple[Check, str | None, str | None, str | None]:
+        """The check, the schema's revision, the problem, and why the database is fenced."""
+
+        async def ask() -> tuple[float, str | None, str | None]:
             async with self._db.statements() as conn:
                 asked = time.monotonic()
                 await clock.now(conn)
-                return time.monotonic() - asked, await status.schema_revision(conn)
+                seconds, revision = time.monotonic() - asked, await status.schema_revision(conn)
+                is_known = revision is not None and revision >= migrations.HEAD
+                return seconds, revision, await fence_detail(conn) if is_known else None
 
         answer, problem = await self._within("Postgres", ask)
         if answer is None:
-            return Check(ok=False, ms=None), None, problem
-        return Check(ok=True, ms=answer[0] * 1000), answer[1], None
+            return Check(ok=False, ms=None), None, problem, None
+        return Check(ok=True, ms=answer[0] * 1000), answer[1], None, answer[2]
 
     async def _redis(self) -> tuple[Check, str | None]:
         seconds, problem = await self._within("Redis", self._broker.ping)

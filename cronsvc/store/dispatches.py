@@ -11,7 +11,7 @@ from cronsvc.store.spans import by_key
 WAITING = """
 SELECT job_id, scheduled_time FROM job_executions
  WHERE status = 'QUEUED' AND dispatch_at <= (SELECT coalesce(%(now)s::timestamptz, clock_timestamp()))
-   AND queue <> ALL (%(paused)s::text[])
+   AND queue <> ALL (%(paused)s::text[]) AND NOT (SELECT cronsvc_fenced())
  ORDER BY dispatch_at LIMIT %(batch)s
 """
 

@@ -142,7 +142,7 @@ class Wanted:
 
 PAGE = sql.SQL("""
 SELECT {columns} FROM job_executions AS e JOIN jobs AS j ON j.id = e.job_id
- WHERE {filters} ORDER BY e.id DESC LIMIT %(limit)s::integer
+ WHERE {filters} ORDER BY e.id {direction} LIMIT %(limit)s::integer
 """)
 
 
@@ -151,12 +151,16 @@ async def page(
     *,
     namespaces: Sequence[str] | None,
     wanted: Wanted,
-    before_id: int | None,
+    beyond_id: int | None,
+    ascending: bool = False,
     limit: int,
 ) -> list[Execution]:
-    """Executions of every job, newest first, below `before_id`."""
-    place = {"namespaces": None if namespaces is None else list(namespaces), "before_id": before_id}
-    return await _many(conn, PAGE, wanted.filters | place, limit)
+    """Executions of every job beyond `beyond_id`, newest first, or the other way round."""
+    place = {
+        "namespaces": None if namespaces is None else list(namespaces),
+        "after_id" if ascending else "before_id": beyond_id,
+    }
+    return await _many(conn, PAGE, wanted.filters | place, limit, ascending=ascending)
 
 
 LATEST = sql.SQL("""
@@ -180,7 +184,7 @@ async def latest(conn: Conn, job_ids: Sequence[int], *, namespaces: Sequence[str
 PAGE_OF_JOB = sql.SQL("""
 SELECT {columns} FROM job_executions AS e JOIN jobs AS j ON j.id = e.job_id
  WHERE e.job_id = %(job_id)s::bigint AND {filters}
- ORDER BY e.scheduled_time DESC LIMIT %(limit)s::integer
+ ORDER BY e.scheduled_time {direction} LIMIT %(limit)s::integer
 """)
 
 
@@ -189,11 +193,13 @@ async def page_of_job(
     job_id: int,
     *,
     wanted: Wanted,
-    before: datetime | None,
+    beyond: datetime | None,
+    ascending: bool = False,
     limit: int,
 ) -> list[Execution]:
-    """Executions of one job, live or deleted, latest first, earlier than `before`."""
-    return await _many(conn, PAGE_OF_JOB, wanted.filters | {"before": before}, limit, job_id=job_id)
+    """Executions of one job, live or deleted, beyond an instant, latest first, or the other way round."""
+    place = {"after" if ascending else "before": beyond}
+    return await _many(conn, PAGE_OF_JOB, wanted.filters | place, limit, ascending=ascending, job_id=job_id)
 
 
 FIND = sql.SQL("""
@@ -231,16 +237,26 @@ _FILTERS: Mapping[str, sql.SQL] = {
         "e.backfill_id = ANY (ARRAY(SELECT b.id FROM backfills AS b WHERE b.recovery_id = %(recovery_id)s::bigint))"
     ),
     "before_id": sql.SQL("e.id < %(before_id)s::bigint"),
+    "after_id": sql.SQL("e.id > %(after_id)s::bigint"),
     "before": sql.SQL("e.scheduled_time < %(before)s::timestamptz"),
+    "after": sql.SQL("e.scheduled_time > %(after)s::timestamptz"),
 }
 
 
 async def _many(
-    conn: Conn, statement: sql.SQL, filters: Mapping[str, object], limit: int, **others: object
+    conn: Conn,
+    statement: sql.SQL,
+    filters: Mapping[str, object],
+    limit: int,
+    *,
+    ascending: bool,
+    **others: object,
 ) -> list[Execution]:
     """Run a list with the filters that are not None; only those reach the planner."""
     given = {name: value for name, value in filters.items() if value is not None}
     condition = sql.SQL(" AND ").join([sql.SQL("true"), *(_FILTERS[name] for name in given)])
     async with conn.cursor(row_factory=dict_row) as found:
-        await found.execute(statement.format(columns=COLUMNS, filters=condition), given | others | {"limit": limit})
+        direction = sql.SQL("ASC" if ascending else "DESC")
+        listed = statement.format(columns=COLUMNS, filters=condition, direction=direction)
+        await found.execute(listed, given | others | {"limit": limit})
         return [execution_from_row(row) for row in await found.fetchall()]

@@ -251,42 +251,6 @@ async def advance(conn: Conn, job_id: int, *, revision: int, cursor: Cursor, las
     await conn.execute(ADVANCE, parameters | _cursor_columns(cursor))
 
 
-async def page(
-    conn: Conn,
-    *,
-    namespaces: Sequence[str] | None,
-    name: str | None = None,
-    tag: str | None = None,
-    queue: str | None = None,
-    is_active: bool | None = None,
-    before_id: int | None = None,
-    limit: int,
-) -> list[Job]:
-    """Jobs, newest first, below `before_id`, at most `limit`; a filter that is None does not filter."""
-    wanted: dict[str, tuple[sql.SQL, object]] = {
-        "namespaces": (
-            sql.SQL("j.namespace = ANY (%(namespaces)s::text[])"),
-            None if namespaces is None else list(namespaces),
-        ),
-        "name": (sql.SQL("j.name = %(name)s::text"), name),
-        "tag": (sql.SQL("%(tag)s::text = ANY (j.tags)"), tag),
-        "queue": (sql.SQL("j.queue = %(queue)s::text"), queue),
-        "is_active": (sql.SQL("j.is_active = %(is_active)s::boolean"), is_active),
-        "before_id": (sql.SQL("j.id < %(before_id)s::bigint"), before_id),
-    }
-    given = {key: value for key, value in wanted.items() if value[1] is not None}
-    # Only the filters that are given reach the planner: `x IS NULL OR …` would cost the index on names.
-    statement = PAGE.format(
-        columns=COLUMNS,
-        filters=sql.SQL(" AND ").join([sql.SQL("j.deleted_at IS NULL"), *(f for f, _ in given.values())]),
-    )
-    async with conn.cursor(row_factory=dict_row) as found:
-        await found.execute(statement, {key: value for key, (_, value) in given.items()} | {"limit": limit})
-        return [job_for_readers(row) for row in await found.fetchall()]
-
-
-PAGE = sql.SQL("SELECT {columns} FROM jobs AS j WHERE {filters} ORDER BY j.id DESC LIMIT %(limit)s::integer")
-
 NAMESPACE_OF = "SELECT namespace FROM jobs WHERE id = %(job_id)s::bigint"
 
 

@@ -3,7 +3,8 @@
 `idle_in_transaction_session_timeout` is what frees the locks of a frozen process, `client_connection_check_interval`
 those of a killed one whose backend is busy; TCP keepalive does neither. Through a pooler in transaction mode start-up
 options cannot be sent: `pooler=True` leaves them to `ALTER ROLE … SET` and turns prepared statements off.
-A caller's namespaces (`reach`) go with each transaction where row-level security binds our role.
+A caller's namespaces (`reach`) go with each transaction where row-level security binds our role, and the fence of a
+request that has a key (`effects`) with each that changes something for a caller.
 Every way of not reaching the server leaves here as `errors.Unavailable`.
 """
 
@@ -17,7 +18,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from cronsvc.errors import Conflict, Unavailable, Unstorable
-from cronsvc.store import reach
+from cronsvc.store import effects, origin, reach
 
 Conn = AsyncConnection[TupleRow]
 
@@ -68,11 +69,11 @@ def connection_settings(*, application_name: str, pooler: bool) -> dict[str, Any
 # A setting that is not said is left as it is.
 SAY = """
 SELECT set_config('cronsvc.' || t.name, t.value, true)
-  FROM (VALUES ('actor', %(actor)s::text), ('source', %(source)s::text), ('namespaces', %(namespaces)s::text))
-    AS t(name, value)
+  FROM (VALUES ('actor', %(actor)s::text), ('source', %(source)s::text), ('request_id', %(request_id)s::text),
+               ('namespaces', %(namespaces)s::text)) AS t(name, value)
  WHERE t.value IS NOT NULL
 """
-NOTHING_SAID: Mapping[str, str | None] = {"actor": None, "source": None, "namespaces": None}
+NOTHING_SAID: Mapping[str, str | None] = {"actor": None, "source": None, "request_id": None, "namespaces": None}
 
 WALLED = "SELECT row_security_active(to_regclass('public.jobs'))"
 
@@ -129,11 +130,16 @@ class Database:
         async with self._connection() as conn:
             said = dict(await self._reach(conn) or {})
             if actor is not None:
-                said |= {"actor": actor, "source": source or ""}
+                said |= {"actor": actor, "source": source or "", "request_id": origin.request_id()}
             async with conn.transaction():
                 if said:
                     await conn.execute(SAY, {**NOTHING_SAID, **said})
+                claim = None if actor is None else await effects.enter(conn)
                 yield conn
+                if actor is not None:
+                    effects.leave()
+            if claim is not None:
+                claim.took_effect = True  # committed
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Conn]:

@@ -10,6 +10,7 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from cronsvc.domain.execution import Claimed, ErrorDetail, Finish, Ticket, Trigger
+from cronsvc.store.identity import OPEN
 from cronsvc.store.pool import Conn
 from cronsvc.store.spans import by_key
 
@@ -28,14 +29,14 @@ UPDATE job_executions AS e
                   AND w.state IN ('active', 'draining') AND w.lease_until > clock_timestamp())
    AND e.queue <> ALL (ARRAY(SELECT q.name FROM queues AS q
                               WHERE q.paused_at IS NOT NULL AND cronsvc_queue_paused(q.name)))
-   AND e.held IS DISTINCT FROM 'overlap'
+   AND e.held IS DISTINCT FROM 'overlap' AND {open}
    AND (%(admitted)s
         OR (e.queue <> ALL (ARRAY(SELECT q.name FROM queues AS q
                                    WHERE q.concurrency IS NOT NULL OR q.rate_per_minute IS NOT NULL))
             AND NOT EXISTS (SELECT FROM jobs j WHERE j.id = e.job_id AND j.max_concurrency IS NOT NULL)))
 RETURNING e.id, e.job_id, e.scheduled_time, e.trigger, e.revision, e.attempt, e.max_attempts, e.claim_no, e.ready_at,
        e.start_time, e.params, extract(epoch FROM e.deadline_at - e.start_time)::float8
-"""
+""".replace("{open}", OPEN)
 
 
 async def claim(

@@ -26,7 +26,7 @@ class NextInstants:
     """Seconds from the database's now until something is to be done; ≤ 0 when it is due, None when nothing is.
 
     `held`: some executions wait for others to end. `release`: a maintenance window lets one go. `ended`: some have
-    ended that dependent jobs, parents or children wait for.
+    ended that dependent jobs, parents or children wait for. `fenced`: the rest may not be acted on.
     """
 
     fire: float | None
@@ -35,6 +35,7 @@ class NextInstants:
     release: float | None
     held: bool
     ended: bool = False
+    fenced: bool = False
 
 
 NEXT_INSTANTS = sql.SQL("""
@@ -43,7 +44,7 @@ SELECT extract(epoch FROM fire - clock_timestamp())::float8 AS fire,
        extract(epoch FROM resume - clock_timestamp())::float8 AS resume,
        extract(epoch FROM release - clock_timestamp())::float8 AS release,
        EXISTS (SELECT FROM job_executions WHERE held = 'overlap' OR held = 'limit') AS held,
-       EXISTS (SELECT FROM execution_ends) AS ended
+       EXISTS (SELECT FROM execution_ends) AS ended, cronsvc_fenced() AS fenced
   FROM (SELECT min(next_fire_time) AS fire FROM jobs WHERE {active}) AS fires,
        (SELECT min(dispatch_at) AS dispatch FROM job_executions WHERE status = 'QUEUED') AS dispatches,
        (SELECT min(paused_until) AS resume FROM jobs WHERE paused_until IS NOT NULL) AS pauses,
@@ -73,7 +74,7 @@ WITH judged AS MATERIALIZED (
     SELECT coalesce(%(now)s::timestamptz, clock_timestamp() + %(lead)s::interval) AS now
 ), due AS (
     SELECT shard FROM jobs
-     WHERE next_fire_time <= (SELECT now FROM judged) AND {active}
+     WHERE next_fire_time <= (SELECT now FROM judged) AND {active} AND NOT (SELECT cronsvc_fenced())
      ORDER BY next_fire_time LIMIT 4 * %(batch)s
 ), ranked AS (
     SELECT shard, sum(jobs) OVER (ORDER BY (shard + %(rotation)s) %% {shards}) - jobs AS jobs_before

@@ -25,6 +25,7 @@ from cronsvc.web.page_routes import page_routes
 from cronsvc.web.probe import Probe
 from cronsvc.web.problems import problem_of, problem_response
 from cronsvc.web.queue_pages import queue_page_routes
+from cronsvc.web.replaying import once
 from cronsvc.web.routes import API_ROUTES
 from cronsvc.web.routing import PathEndpoint, Route, check_routes, request_id_of
 from cronsvc.web.services import Services, WebSettings
@@ -58,7 +59,7 @@ def create_app(services: Services, *, settings: WebSettings | None = None, more:
     pages.own = OwnPages(table)
     by_path: dict[str, list[Route]] = {}
     for route in table:
-        by_path.setdefault(route.path, []).append(route)
+        by_path.setdefault(route.path, []).append(once(route))
 
     async def not_routed(request: Request, error: Exception) -> Response:
         failure: CronsvcError = NotFound(f"There is nothing at {request.url.path[:200]}.")

@@ -30,6 +30,7 @@ def _steer(action: str, handler: Handler, summary: str) -> Route:
         summary,
         "backfills",
         answer=BackfillAnswer,
+        takes_idempotency_key=True,
         problems=(problems.CONFLICT,),
     )
 
@@ -47,6 +48,7 @@ BACKFILL_ROUTES = (
         body=BackfillIn,
         answer=BackfillAnswer,
         other_answers=((200, BackfillPlanAnswer),),
+        takes_idempotency_key=True,
     ),
     Route(
         "GET",
@@ -84,6 +86,7 @@ BACKFILL_ROUTES = (
         body=RecoveryIn,
         answer=RecoveryAnswer,
         other_answers=((200, RecoveryPlanAnswer),),
+        takes_idempotency_key=True,
     ),
     Route(
         "GET",
@@ -115,6 +118,7 @@ BACKFILL_ROUTES = (
         "Cancel the backfills of a recovery",
         "backfills",
         answer=RecoveryAnswer,
+        takes_idempotency_key=True,
         problems=(problems.CONFLICT,),
     ),
 )

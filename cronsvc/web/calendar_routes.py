@@ -32,6 +32,7 @@ CALENDAR_ROUTES = (
         body=CalendarIn,
         answer=CalendarAnswer,
         gives_etag=True,
+        takes_idempotency_key=True,
         problems=(problems.CONFLICT,),
     ),
     Route(
@@ -109,6 +110,7 @@ CALENDAR_ROUTES = (
         body=WindowIn,
         answer=WindowAnswer,
         gives_etag=True,
+        takes_idempotency_key=True,
     ),
     Route(
         "GET",
@@ -156,5 +158,6 @@ CALENDAR_ROUTES = (
         "maintenance",
         answer=WindowAnswer,
         gives_etag=True,
+        takes_idempotency_key=True,
     ),
 )

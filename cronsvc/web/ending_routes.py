@@ -29,6 +29,7 @@ ENDING = (
         body=CancelIn,
         body_optional=True,
         answer=ExecutionAnswer,
+        takes_idempotency_key=True,
         problems=(problems.CONFLICT,),
     ),
     Route(
@@ -41,6 +42,7 @@ ENDING = (
         "executions",
         status=202,
         answer=ExecutionAnswer,
+        takes_idempotency_key=True,
         problems=(problems.CONFLICT,),
     ),
 )
@@ -67,6 +69,7 @@ DEAD_LETTERS = (
         "dead letters",
         body=DeadLettersIn,
         answer=BulkAnswer,
+        takes_idempotency_key=True,
     ),
     Route(
         "POST",
@@ -78,6 +81,7 @@ DEAD_LETTERS = (
         "dead letters",
         body=ResolveManyIn,
         answer=BulkAnswer,
+        takes_idempotency_key=True,
     ),
     Route(
         "POST",
@@ -89,6 +93,7 @@ DEAD_LETTERS = (
         "dead letters",
         status=202,
         answer=ExecutionAnswer,
+        takes_idempotency_key=True,
         problems=(problems.CONFLICT,),
     ),
     Route(
@@ -101,6 +106,7 @@ DEAD_LETTERS = (
         "dead letters",
         body=ResolveIn,
         answer=ExecutionAnswer,
+        takes_idempotency_key=True,
         problems=(problems.CONFLICT,),
     ),
 )

@@ -1,6 +1,7 @@
 """/api/v1/jobs: defining, reading, changing, steering and trying out jobs."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,10 +12,14 @@ from cronsvc.domain.schedule import describe
 from cronsvc.errors import InvalidInput
 from cronsvc.services.access import Caller
 from cronsvc.services.preview import preview
+from cronsvc.services.rehearsing import rehearse
 from cronsvc.web import job_document
 from cronsvc.web.answers import answer
+from cronsvc.web.edit_models import EditQuery, edit_plan
+from cronsvc.web.fields import listed
 from cronsvc.web.job_models import (
     InWindow,
+    JobAnswer,
     JobIn,
     JobList,
     JobQuery,
@@ -35,7 +40,7 @@ from cronsvc.web.routing import Call
 async def create_job(call: Call) -> Response:
     """Define a job."""
     body: JobIn = call.body
-    definition = definition_of(body, namespace=_home_namespace(call.caller))
+    definition = definition_of(body, namespace=home_namespace(call.caller))
     job = await call.services.jobs.create(definition, call.caller)
     return _with_etag(job, status=201, location=f"/api/v1/jobs/{job.id}")
 
@@ -44,10 +49,10 @@ async def list_jobs(call: Call) -> Response:
     """List jobs by name; with `jobId` answer with that one job in the list's shape."""
     query: JobQuery = call.query
     if query.job_id is not None:
-        if query.model_fields_set - {"job_id", "limit"}:
+        if query.model_fields_set - {"job_id", "limit", "fields"}:
             raise InvalidInput.of("jobId", "names one job; leave the other filters out")
-        job = await call.services.jobs.get(query.job_id, call.caller)
-        return answer(JobList(items=[job_answer(job)], next_cursor=None))
+        only = [job_answer(await call.services.jobs.get(query.job_id, call.caller))]
+        return listed(JobList(items=only, next_cursor=None), only, JobAnswer, query.fields)
     page = await call.services.jobs.list(
         call.caller,
         name=query.name,
@@ -55,10 +60,12 @@ async def list_jobs(call: Call) -> Response:
         queue=query.queue,
         is_active=query.is_active,
         namespace=query.namespace,
+        sort=query.sort,
         cursor=query.cursor,
         limit=query.limit,
     )
-    return answer(JobList(items=[job_answer(job) for job in page.items], next_cursor=page.next_cursor))
+    items = [job_answer(job) for job in page.items]
+    return listed(JobList(items=items, next_cursor=page.next_cursor), items, JobAnswer, query.fields)
 
 
 async def get_job(call: Call) -> Response:
@@ -73,7 +80,7 @@ async def replace_job(call: Call) -> Response:
     body, revision = job_document.replacement(job, call.document)
     expected = job_document.expected_revision(_if_match(call), revision, job)
     definition = definition_of(body, namespace=job.definition.namespace)
-    return _with_etag(await jobs.replace(job.id, definition, caller, if_revision=expected))
+    return await _edited(call, job, lambda _: definition, expected)
 
 
 async def patch_job(call: Call) -> Response:
@@ -85,7 +92,17 @@ async def patch_job(call: Call) -> Response:
     def change(definition: JobDefinition) -> JobDefinition:
         return definition_of(job_document.apply_patch(definition, patch), namespace=definition.namespace)
 
-    return _with_etag(await jobs.edit(job.id, change, caller, if_revision=expected))
+    return await _edited(call, job, change, expected)
+
+
+async def _edited(
+    call: Call, job: Job, change: Callable[[JobDefinition], JobDefinition], expected: int | None
+) -> Response:
+    """Make the edit, or with `dryRun` say what it would do."""
+    query: EditQuery = call.query
+    if query.dry_run:
+        return answer(edit_plan(await rehearse(call.services.jobs, job.id, change, call.caller, if_revision=expected)))
+    return _with_etag(await call.services.jobs.edit(job.id, change, call.caller, if_revision=expected))
 
 
 async def delete_job(call: Call) -> Response:
@@ -160,7 +177,7 @@ async def preview_schedule(call: Call) -> Response:
     after = body.after or datetime.now(UTC)
     schedule = schedule_of(body)
     if schedule.calendar is not None:
-        namespace = body.namespace or _home_namespace(call.caller)
+        namespace = body.namespace or home_namespace(call.caller)
         days = await call.services.calendars.closed_days(namespace, schedule.calendar, call.caller)
         schedule = replace(schedule, closed_days=days)
     # A thousand instants of a rare schedule take a while; other requests must not wait for them.
@@ -178,6 +195,6 @@ def _if_match(call: Call) -> str | None:
     return ", ".join(values) if values else None
 
 
-def _home_namespace(caller: Caller) -> str:
+def home_namespace(caller: Caller) -> str:
     """Where a job without a namespace goes: the only one the caller has, else `default`."""
     return caller.namespaces[0] if caller.namespaces is not None and len(caller.namespaces) == 1 else "default"

@@ -8,7 +8,9 @@ from cronsvc.domain.calendars import CalendarRule
 from cronsvc.domain.job import MisfirePolicy, OverlapPolicy, Priority
 from cronsvc.domain.maintenance import During
 from cronsvc.domain.retry import BackoffType
+from cronsvc.services.job_order import JobSort
 from cronsvc.web.dependency_models import DependsOnAnswer, DependsOnIn
+from cronsvc.web.fields import Fields
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
 from cronsvc.web.scalars import (
     EverySeconds,
@@ -264,7 +266,9 @@ class JobQuery(QueryModel):
     queue: Annotated[str, Field(max_length=63)] | None = None
     is_active: QueryFlag | None = None
     namespace: Annotated[str, Field(max_length=63)] | None = None
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
+    sort: JobSort = JobSort.NEWEST
+    fields: Fields | None = None
+    cursor: Annotated[str, Field(max_length=1500)] | None = None
     limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
 
 

@@ -2,6 +2,8 @@
 
 from cronsvc.services.access import Role
 from cronsvc.web import history_handlers, job_handlers, problems, run_handlers
+from cronsvc.web.edit_models import EditPlanAnswer, EditQuery
+from cronsvc.web.fields import SparseList
 from cronsvc.web.history_models import CleanupAnswer, CleanupIn, StatisticsAnswer, StatisticsQuery
 from cronsvc.web.job_models import (
     JobAnswer,
@@ -23,7 +25,7 @@ from cronsvc.web.routing import Route
 from cronsvc.web.run_models import (
     ExecutionAnswer,
     ExecutionList,
-    JobExecutionQuery,
+    JobExecutionListQuery,
     TriggerByNameIn,
     TriggerIn,
 )
@@ -44,6 +46,7 @@ JOB_ROUTES = (
         body=JobIn,
         answer=JobAnswer,
         gives_etag=True,
+        takes_idempotency_key=True,
         problems=(problems.CONFLICT,),
     ),
     Route(
@@ -56,6 +59,7 @@ JOB_ROUTES = (
         "jobs",
         query=JobQuery,
         answer=JobList,
+        other_answers=((200, SparseList),),
         problems=(problems.NOT_FOUND,),
     ),
     Route(
@@ -70,6 +74,7 @@ JOB_ROUTES = (
         body=TriggerByNameIn,
         answer=ExecutionAnswer,
         takes_idempotency_key=True,
+        keeps_key_itself=True,
         problems=(problems.NOT_FOUND, problems.CONFLICT),
     ),
     Route(
@@ -83,6 +88,7 @@ JOB_ROUTES = (
         body=CleanupIn,
         body_optional=True,
         answer=CleanupAnswer,
+        takes_idempotency_key=True,
     ),
     Route(
         "GET",
@@ -101,11 +107,13 @@ JOB_ROUTES = (
         OPERATOR,
         job_handlers.replace_job,
         "replaceJob",
-        "Replace a job's definition",
+        "Replace a job's definition, or (dryRun) say what that would do",
         "jobs",
         body=JobDocument,
         reads_document=True,
+        query=EditQuery,
         answer=JobAnswer,
+        other_answers=((200, EditPlanAnswer),),
         takes_if_match=True,
         gives_etag=True,
         problems=(problems.CONFLICT,),
@@ -116,11 +124,13 @@ JOB_ROUTES = (
         OPERATOR,
         job_handlers.patch_job,
         "patchJob",
-        "Change parts of a job's definition",
+        "Change parts of a job's definition, or (dryRun) say what that would do",
         "jobs",
         body=JobPatch,
         reads_document=True,
+        query=EditQuery,
         answer=JobAnswer,
+        other_answers=((200, EditPlanAnswer),),
         takes_if_match=True,
         gives_etag=True,
         problems=(problems.CONFLICT,),
@@ -150,6 +160,7 @@ JOB_ROUTES = (
         body_optional=True,
         answer=ExecutionAnswer,
         takes_idempotency_key=True,
+        keeps_key_itself=True,
         problems=(problems.CONFLICT,),
     ),
     Route(
@@ -164,6 +175,7 @@ JOB_ROUTES = (
         body_optional=True,
         answer=JobAnswer,
         gives_etag=True,
+        takes_idempotency_key=True,
         problems=(problems.CONFLICT,),
     ),
     Route(
@@ -178,6 +190,7 @@ JOB_ROUTES = (
         body_optional=True,
         answer=JobAnswer,
         gives_etag=True,
+        takes_idempotency_key=True,
         problems=(problems.CONFLICT,),
     ),
     Route(
@@ -188,8 +201,9 @@ JOB_ROUTES = (
         "listJobExecutions",
         "List a job's executions",
         "executions",
-        query=JobExecutionQuery,
+        query=JobExecutionListQuery,
         answer=ExecutionList,
+        other_answers=((200, SparseList),),
     ),
     Route(
         "GET",

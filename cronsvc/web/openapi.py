@@ -156,7 +156,7 @@ def _header_parameters(route: Route) -> list[dict[str, Any]]:
         words = 'The revision this change was made from, as the ETag said: `"7"`. Another revision answers 412.'
         given.append(("If-Match", words, {"type": "string"}))
     if route.takes_idempotency_key:
-        words = "The same key again within 24 hours answers with what the first request began, and begins nothing."
+        words = "The same key again within 24 hours gets the answer of the first request, and changes nothing."
         schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
         given.append(("Idempotency-Key", words, schema))
     return [
@@ -167,6 +167,8 @@ def _header_parameters(route: Route) -> list[dict[str, Any]]:
 
 def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     success = _described(route.summary, route.answer, schemas)
+    if route.gives_files:
+        success["content"] = {media: {"schema": {"type": "string"}} for media in route.gives_files}
     headers: dict[str, Any] = {}
     if route.gives_etag:
         headers["ETag"] = {"description": "The revision, quoted", "schema": {"type": "string"}}
@@ -174,14 +176,19 @@ def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
         headers["Location"] = {"description": "Where the new thing is", "schema": {"type": "string"}}
     if route.takes_idempotency_key:
         headers["Idempotent-Replayed"] = {
-            "description": "`true` when an earlier request with the same key had begun it",
+            "description": "`true` when an earlier request with the same key had done it",
             "schema": {"type": "string"},
         }
     if headers:
         success["headers"] = headers
     responses: dict[str, Any] = {str(route.status): success}
     for status, model in route.other_answers:
-        responses[str(status)] = _described(route.summary, model, schemas)
+        other = _described(route.summary, model, schemas)
+        if status == route.status:  # one status, two documents
+            content = [answer["content"]["application/json"] for answer in (success, other)]
+            content[0]["schema"] = {"anyOf": [each["schema"] for each in content]}
+        else:
+            responses[str(status)] = other
     for kind in sorted(problems_of(route), key=lambda kind: kind.status):
         # Another answer with the same status (readiness says 503 with its own document) stays as it is.
         responses.setdefault(
@@ -205,9 +212,9 @@ def problems_of(route: Route) -> set[ProblemKind]:
     """Every way this route can fail: what follows from its shape, and what it declares."""
     found = {problems.UNEXPECTED, *route.problems}
     if isinstance(route.access, Role):
-        found |= {problems.UNAUTHENTICATED, problems.FORBIDDEN, problems.UNAVAILABLE}
+        found |= {problems.UNAUTHENTICATED, problems.FORBIDDEN, problems.UNAVAILABLE, problems.TOO_MANY}
     elif route.access is TOKEN_IN_PATH:
-        found |= {problems.UNAUTHENTICATED, problems.UNAVAILABLE}
+        found |= {problems.UNAUTHENTICATED, problems.UNAVAILABLE, problems.TOO_MANY}
     if route.query:
         found.add(problems.INVALID)
     if route.takes_file:
@@ -218,4 +225,6 @@ def problems_of(route: Route) -> set[ProblemKind]:
         found.add(problems.NOT_FOUND)
     if route.takes_if_match:
         found |= {problems.PRECONDITION, problems.INVALID}
+    if route.takes_idempotency_key:
+        found |= {problems.CONFLICT, problems.INVALID}
     return found

@@ -22,6 +22,7 @@ from cronsvc.services.status import Overview
 from cronsvc.web import auth, views, words
 from cronsvc.web.own_pages import FIRST, OwnPages
 from cronsvc.web.page_models import BackForm, OverviewQuery, RefreshQuery, ResumeForm
+from cronsvc.web.probe import Probe
 from cronsvc.web.problems import PROBLEMS, UNAVAILABLE, Problem, problem_of
 from cronsvc.web.routing import Call, request_id_of
 from cronsvc.web.scalars import write_instant
@@ -92,6 +93,7 @@ class Pages:
         """Counts, jobs and recent executions."""
         query: OverviewQuery = call.query
         services, caller = call.services, call.caller
+        probe: Probe = call.request.app.state.probe
         counts = await services.status.overview(caller)
         page = await services.jobs.list(caller, cursor=query.cursor, limit=_JOBS_SHOWN)
         last_runs = await services.executions.latest([job.id for job in page.items], caller)
@@ -101,6 +103,8 @@ class Pages:
             caller,
             self.pace(query),
             tiles=_tiles(counts),
+            fence=(await probe.readiness()).fence,
+            check_problems=services.self_check.problems,
             active_jobs=counts.jobs.active,
             paused_jobs=counts.jobs.paused,
             jobs=[views.job_view(job, last_runs.get(job.id)) for job in page.items],

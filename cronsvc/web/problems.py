@@ -97,6 +97,12 @@ MISDIRECTED = ProblemKind(
     "cronsvc does not answer under that name",
     "The `Host` header is not one of the names in `CRONSVC_ALLOWED_HOSTS`, is missing, or is given twice.",
 )
+TOO_MANY = ProblemKind(
+    "too-many-requests",
+    429,
+    "Too many requests",
+    "The minute is full for this key, person or address. The `Retry-After` header says when there is room again.",
+)
 UNEXPECTED = ProblemKind(
     "internal-error",
     500,
@@ -126,6 +132,7 @@ PROBLEMS: Mapping[str, ProblemKind] = {
         TOO_LARGE,
         MEDIA,
         MISDIRECTED,
+        TOO_MANY,
         UNEXPECTED,
         UNAVAILABLE,
     )

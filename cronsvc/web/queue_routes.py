@@ -4,7 +4,8 @@ Its paths under `/jobs` have fixed words: they stand before `/jobs/{jobId}`.
 """
 
 from cronsvc.services.access import Role
-from cronsvc.web import monitoring_handlers, problems, queue_handlers
+from cronsvc.web import bulk_handlers, monitoring_handlers, problems, queue_handlers
+from cronsvc.web.bulk_models import BulkAnswer, BulkIn
 from cronsvc.web.job_models import PauseIn
 from cronsvc.web.monitoring_models import HistoryAnswer, MetricsAnswer, SnapshotAnswer
 from cronsvc.web.queue_models import (
@@ -25,6 +26,18 @@ VIEWER, OPERATOR, ADMIN = Role.VIEWER, Role.OPERATOR, Role.ADMIN
 MANY_JOBS_ROUTES = (
     Route(
         "POST",
+        f"{V1}/jobs/bulk",
+        OPERATOR,
+        bulk_handlers.change_jobs,
+        "changeJobs",
+        "Create, update, pause, resume, trigger or delete many jobs, each with a result of its own",
+        "jobs",
+        body=BulkIn,
+        answer=BulkAnswer,
+        takes_idempotency_key=True,
+    ),
+    Route(
+        "POST",
         f"{V1}/jobs/pause",
         OPERATOR,
         queue_handlers.pause_jobs,
@@ -34,6 +47,7 @@ MANY_JOBS_ROUTES = (
         body=PauseJobsIn,
         body_optional=True,
         answer=JobsChanged,
+        takes_idempotency_key=True,
         problems=(problems.CONFLICT,),
     ),
     Route(
@@ -47,6 +61,7 @@ MANY_JOBS_ROUTES = (
         body=ResumeJobsIn,
         body_optional=True,
         answer=JobsChanged,
+        takes_idempotency_key=True,
         problems=(problems.CONFLICT,),
     ),
     Route(
@@ -138,6 +153,7 @@ QUEUE_ROUTES = (
         body=PauseIn,
         body_optional=True,
         answer=QueueAnswer,
+        takes_idempotency_key=True,
     ),
     Route(
         "POST",
@@ -148,5 +164,6 @@ QUEUE_ROUTES = (
         "Let a queue go on",
         "queues",
         answer=QueueAnswer,
+        takes_idempotency_key=True,
     ),
 )

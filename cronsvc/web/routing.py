@@ -18,10 +18,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from cronsvc.domain.callback_token import CallbackGrant
-from cronsvc.errors import CronsvcError, FieldError, Forbidden, InvalidInput, NotFound
+from cronsvc.errors import CronsvcError, FieldError, Forbidden, InvalidInput, NotFound, Unauthenticated
 from cronsvc.services.access import Caller, Role
 from cronsvc.services.callers import everywhere, within
-from cronsvc.web import auth, callback_auth, csrf
+from cronsvc.store.origin import requested
+from cronsvc.web import auth, callback_auth, csrf, rate_limits
 from cronsvc.web.body import FORM_TYPE, check_texts, media_type, parse_json, read_body, require_json_type, require_type
 from cronsvc.web.headers import UNEXPECTED_ERROR
 from cronsvc.web.models import QueryModel
@@ -108,6 +109,8 @@ class Route:
     `access` is the least role, or PUBLIC, or TOKEN_IN_PATH; None is refused when the application is made. `body`
     documents and (unless `reads_document`) parses the JSON body. `problems` are the ways to fail beyond those that
     follow from the rest. `takes_file` is a media type that comes as it is: the handler finds the bytes in `document`.
+    With `takes_idempotency_key` the answer is kept for the key, unless the handler `keeps_key_itself`.
+    `gives_files` are the media types of an answer that is no JSON document.
     With `takes_callback_token` the token of the execution in the path does in place of a key.
     """
 
@@ -130,7 +133,9 @@ class Route:
     takes_if_match: bool = False
     gives_etag: bool = False
     takes_idempotency_key: bool = False
+    keeps_key_itself: bool = False
     takes_callback_token: bool = False
+    gives_files: tuple[str, ...] = ()
     problems: tuple[ProblemKind, ...] = field(default=())
 
 
@@ -179,7 +184,9 @@ class PathEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
         try:
-            response = await self._answer(request)
+            with requested(request_id_of(request)):
+                response = await self._answer(request)
+            rate_limits.tell(request, response)
         except ClientDisconnect:
             return  # nobody is left to answer
         except CronsvcError as error:
@@ -198,6 +205,7 @@ class PathEndpoint:
             csrf.require_same_origin(request.method, request.headers)
         callback = await self._callback(request, route)
         identity = await self._identify(request, route) if callback is None else None
+        await self._count(request, route, identity, callback)
         query = read_query(route.query, request.query_params) if route.query else None
         body, document = await self._read_body(request, route)
         call = Call(request, self.services, self.settings, identity, query, body, document, callback)
@@ -226,11 +234,30 @@ class PathEndpoint:
     async def _identify(self, request: Request, route: Route) -> Caller | None:
         if isinstance(route.access, Role):
             find = auth.bearer_caller if route.door is Door.API else auth.session_caller
-            caller = await find(request, self.services.access)
+            try:
+                caller = await find(request, self.services.access)
+            except Unauthenticated:
+                if route.door is Door.API and self.services.rate_limits is not None:
+                    await self.services.rate_limits.take_denied(request)
+                raise
             return caller.acting_as(route.access)
         if route.access is PUBLIC:
             return None
         raise UnprotectedRouteError(f"{route.method} {route.path}")  # create_app has refused it already
+
+    async def _count(
+        self, request: Request, route: Route, identity: Caller | None, callback: CallbackGrant | None
+    ) -> None:
+        limits = self.services.rate_limits
+        if limits is None:
+            return
+        kind = rate_limits.kind_of(route.method, route.path)
+        if identity is not None:
+            await limits.take(request, kind, identity.actor)
+        elif callback is not None:
+            await limits.take(request, kind, f"execution:{callback.execution_id}")
+        elif rate_limits.signs_in(route.name):
+            await limits.take_sign_in(request)
 
     async def _read_body(self, request: Request, route: Route) -> tuple[BaseModel | None, Any]:
         if route.body is None and route.takes_file is None:

@@ -9,13 +9,18 @@ from cronsvc.errors import InvalidInput
 from cronsvc.services.paging import Page
 from cronsvc.services.triggering import FIELD
 from cronsvc.web.answers import answer
+from cronsvc.web.fields import listed
 from cronsvc.web.mapping import execution_answer, execution_detail, progress_answer
 from cronsvc.web.page_models import ExecutionsQuery
 from cronsvc.web.routing import Call
 from cronsvc.web.run_models import (
+    ExecutionAnswer,
     ExecutionList,
+    ExecutionListQuery,
     ExecutionQuery,
-    JobExecutionQuery,
+    ExecutionSort,
+    JobExecutionListQuery,
+    JobExecutionSort,
     TriggerByNameIn,
     TriggerIn,
 )
@@ -46,12 +51,17 @@ async def _trigger(call: Call, job_id: int, params: dict[str, Any] | None) -> Re
 
 async def list_executions(call: Call) -> Response:
     """Executions of all jobs, the newest first."""
-    query: ExecutionQuery = call.query
-    return _listed(await found_executions(call, query, limit=query.limit))
+    query: ExecutionListQuery = call.query
+    if query.job_id is not None and "sort" in query.model_fields_set:
+        raise InvalidInput.of("sort", "does not go with jobId; /jobs/{jobId}/executions?sort= has that")
+    oldest_first = query.sort is ExecutionSort.OLDEST
+    return _listed(await found_executions(call, query, limit=query.limit, oldest_first=oldest_first), query.fields)
 
 
-async def found_executions(call: Call, query: ExecutionQuery | ExecutionsQuery, *, limit: int) -> Page[Execution]:
-    """A page of the executions that match a filter, the newest first."""
+async def found_executions(
+    call: Call, query: ExecutionQuery | ExecutionsQuery, *, limit: int, oldest_first: bool = False
+) -> Page[Execution]:
+    """A page of the executions that match a filter, the newest first unless told."""
     return await call.services.executions.list(
         call.caller,
         job_id=query.job_id,
@@ -59,6 +69,7 @@ async def found_executions(call: Call, query: ExecutionQuery | ExecutionsQuery, 
         trigger=query.trigger,
         backfill_id=query.backfill_id,
         recovery_id=query.recovery_id,
+        oldest_first=oldest_first,
         cursor=query.cursor,
         limit=limit,
     )
@@ -66,16 +77,17 @@ async def found_executions(call: Call, query: ExecutionQuery | ExecutionsQuery, 
 
 async def list_job_executions(call: Call) -> Response:
     """Executions of one job, live or deleted, the latest first."""
-    query: JobExecutionQuery = call.query
+    query: JobExecutionListQuery = call.query
     page = await call.services.executions.list(
         call.caller,
         job_id=call.id_in_path("jobId"),
         status=query.status,
         trigger=query.trigger,
+        oldest_first=query.sort is JobExecutionSort.EARLIEST,
         cursor=query.cursor,
         limit=query.limit,
     )
-    return _listed(page)
+    return _listed(page, query.fields)
 
 
 async def get_execution(call: Call) -> Response:
@@ -95,5 +107,6 @@ def _accepted(execution: Execution, *, replayed: bool = False) -> Response:
     return answer(execution_answer(execution), status=202, headers=headers)
 
 
-def _listed(page: Page[Execution]) -> Response:
-    return answer(ExecutionList(items=[execution_answer(item) for item in page.items], next_cursor=page.next_cursor))
+def _listed(page: Page[Execution], fields: str | None) -> Response:
+    items = [execution_answer(item) for item in page.items]
+    return listed(ExecutionList(items=items, next_cursor=page.next_cursor), items, ExecutionAnswer, fields)

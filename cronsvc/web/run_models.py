@@ -1,11 +1,13 @@
 """Executions and attempts as JSON (DESIGN §7)."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from cronsvc.domain.execution import Status, Trigger
 from cronsvc.web.dependency_models import CauseAnswer
+from cronsvc.web.fields import Fields
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
 from cronsvc.web.scalars import Instant, QueryCount, QueryId
 
@@ -127,6 +129,30 @@ class JobExecutionQuery(QueryModel):
     trigger: Trigger | None = None
     cursor: Annotated[str, Field(max_length=1000)] | None = None
     limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+
+
+class ExecutionSort(StrEnum):
+    """By id: the order in which they were recorded."""
+
+    NEWEST = "-id"
+    OLDEST = "id"
+
+
+class JobExecutionSort(StrEnum):
+    LATEST = "-scheduledTime"
+    EARLIEST = "scheduledTime"
+
+
+class ExecutionListQuery(ExecutionQuery):
+    """With `jobId` the list is by scheduled time, the latest first: `/jobs/{jobId}/executions` turns that round."""
+
+    sort: ExecutionSort = ExecutionSort.NEWEST
+    fields: Fields | None = None
+
+
+class JobExecutionListQuery(JobExecutionQuery):
+    sort: JobExecutionSort = JobExecutionSort.LATEST
+    fields: Fields | None = None
 
 
 class TriggerIn(RequestModel):

@@ -2,11 +2,12 @@
 
 from cronsvc.services.access import Role
 from cronsvc.web import problems, run_handlers
+from cronsvc.web.fields import SparseList
 from cronsvc.web.routing import Route
 from cronsvc.web.run_models import (
     ExecutionDetail,
     ExecutionList,
-    ExecutionQuery,
+    ExecutionListQuery,
     ProgressAnswer,
 )
 
@@ -22,8 +23,9 @@ RUN_ROUTES = (
         "listExecutions",
         "List executions",
         "executions",
-        query=ExecutionQuery,
+        query=ExecutionListQuery,
         answer=ExecutionList,
+        other_answers=((200, SparseList),),
         problems=(problems.NOT_FOUND,),
     ),
     Route(

@@ -49,14 +49,17 @@ async def health(call: Call) -> Response:
 async def ready(call: Call) -> Response:
     """Readiness: 200 when requests can be served, else 503; either way every part is named."""
     found = await _probe(call).readiness()
+    check = call.services.self_check
+    is_ready = found.ok and not check.is_red
     model = ReadyAnswer(
-        status="ready" if found.ok else "not ready",
+        status=("ready" if found.fence is None else "fenced") if is_ready else "not ready",
         postgres=_part(found.postgres),
         redis=_part(found.redis),
         database_schema=PartAnswer(status="ok" if found.schema_ok else "failing", response_time=None),
-        problems=_problems(found),
+        self_check=PartAnswer(status="failing" if check.is_red else "ok", response_time=None),
+        problems=[*_problems(found), *check.problems],
     )
-    return answer(model, status=200 if found.ok else 503)
+    return answer(model, status=200 if is_ready else 503)
 
 
 async def openapi(call: Call) -> Response:
@@ -155,6 +158,11 @@ def _problems(found: Readiness) -> list[str]:
         words.append("the database schema is not the one this release needs: run `cronsvc migrate`")
     if not found.redis.ok:
         words.append("Redis does not answer: requests are served, executions wait")
+    if found.fence is not None:
+        words.append(
+            "this database was restored or cloned: nothing is sent until an administrator confirms, see GET"
+            " /api/v1/restore or `cronsvc restore status`"
+        )
     return words
 
 

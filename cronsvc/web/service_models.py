@@ -62,12 +62,16 @@ class PartAnswer(AnswerModel):
 
 
 class ReadyAnswer(AnswerModel):
-    """Readiness: 200 when every part works, else 503 with the parts that do not."""
+    """Readiness: 200 when every part works, else 503 with the parts that do not.
 
-    status: Literal["ready", "not ready"]
+    `fenced` is 200: requests are served, and nothing is sent until somebody confirms.
+    """
+
+    status: Literal["ready", "not ready", "fenced"]
     postgres: PartAnswer
     redis: PartAnswer
     database_schema: PartAnswer = Field(alias="schema")
+    self_check: PartAnswer
     problems: list[str]
 
 

@@ -31,6 +31,7 @@ SERVICE_ROUTES = (
         body=CleanupIn,
         body_optional=True,
         answer=CleanupAnswer,
+        takes_idempotency_key=True,
     ),
     Route(
         "GET",

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from cronsvc import __version__
 from cronsvc.services.access import Access
+from cronsvc.services.auditing import Auditing
 from cronsvc.services.backfills import Backfills
+from cronsvc.services.bulk import Bulk
 from cronsvc.services.bulk_pausing import BulkPausing
 from cronsvc.services.calendars import Calendars
 from cronsvc.services.callbacks import Callbacks
@@ -18,15 +20,19 @@ from cronsvc.services.jobs import Jobs
 from cronsvc.services.monitoring import Monitoring
 from cronsvc.services.queues import Queues
 from cronsvc.services.recoveries import Recoveries
+from cronsvc.services.replaying import Replays
+from cronsvc.services.restore import Restore
 from cronsvc.services.secrets import Secrets
+from cronsvc.services.self_check import SelfCheck
 from cronsvc.services.status import StatusReader
 from cronsvc.services.windows import Windows
+from cronsvc.web.rate_limits import RateLimits
 from cronsvc.web.sign_in import SignIn
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The services the doors lead to."""
+    """The services the doors lead to. `rate_limits` None: nobody counts."""
 
     jobs: Jobs
     executions: Executions
@@ -38,14 +44,20 @@ class Services:
     dead_letters: DeadLetters
     queues: Queues
     bulk_pausing: BulkPausing
+    bulk: Bulk
     monitoring: Monitoring
     backfills: Backfills
     recoveries: Recoveries
+    restore: Restore
+    self_check: SelfCheck
     calendars: Calendars
     windows: Windows
     dependencies: Dependencies
     callbacks: Callbacks
     secrets: Secrets
+    auditing: Auditing
+    replays: Replays
+    rate_limits: RateLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,13 +23,13 @@ class Throttle:
 
     def wait_seconds(self, source: str | None) -> int:
         """How long this source has to wait before it may try again; 0: not at all."""
-        count, end = self._failures.get(_network(source), (0, 0.0))
+        count, end = self._failures.get(network_of(source), (0, 0.0))
         left = end - self._monotonic()
         return int(left) + 1 if count >= MOST_FAILURES and left > 0 else 0
 
     def failed(self, source: str | None) -> None:
         """Count a failure."""
-        name, now = _network(source), self._monotonic()
+        name, now = network_of(source), self._monotonic()
         count, end = self._failures.get(name, (0, 0.0))
         if end <= now:
             self._failures.pop(name, None)
@@ -39,7 +39,7 @@ class Throttle:
             self._failures.popitem(last=False)
 
 
-def _network(source: str | None) -> str:
+def network_of(source: str | None) -> str:
     """Whom an address stands for: itself, or of IPv6 the /64 that one customer has."""
     try:
         address = ip_address(source or "")

@@ -94,7 +94,11 @@ PROOFS: Mapping[str, tuple[str, ...]] = {
         "services/test_admission.py::test_a_queue_has_a_limit_of_its_own",
         "services/test_policy_races.py::test_two_workers_share_the_rate_of_a_queue",
     ),
-    "Idempotency-Key": ("services/test_triggering.py::test_two_processes_at_once_begin_one_execution",),
+    "Idempotency-Key": (
+        "services/test_triggering.py::test_two_processes_at_once_begin_one_execution",
+        "web/test_request_keys.py::test_who_died_after_the_change_is_never_followed",
+        "web/test_request_keys.py::test_twenty_at_once_are_one",
+    ),
     "cancel": ("services/test_cancel_races.py::test_a_cancel_that_waits_for_a_finish_comes_too_late",),
     "retry": ("services/test_retrying.py::test_two_retries_at_once_are_one",),
     "dead letters": ("services/test_dead_letters.py::test_the_list_is_latest_first_pages_and_filters",),
@@ -111,6 +115,7 @@ PROOFS: Mapping[str, tuple[str, ...]] = {
     "/problems/conflict": ("web/test_jobs_api.py::test_a_taken_name_is_a_conflict",),
     "/problems/gone": ("web/test_callbacks_api.py::test_from_a_sign_of_life_to_the_end",),
     "/problems/misdirected-request": ("web/test_web_layer.py::test_only_the_names_that_were_given_are_answered",),
+    "/problems/too-many-requests": ("web/test_rate_limits.py::test_a_full_minute_answers_429",),
     "/problems/precondition-failed": (
         "web/test_job_edits_api.py::test_a_document_made_from_an_older_revision_is_refused",
     ),

@@ -127,6 +127,7 @@ def environment_of(ground: Ground, name: str) -> dict[str, str]:
         "CRONSVC_LOG_FORMAT": "json",
         "CRONSVC_WORKER_CONCURRENCY": str(SLOTS),
         "CRONSVC_HOST": "127.0.0.1",
+        "CRONSVC_RATE_LIMITS": "off",
         "PORT": str(ground.api_port),
     }
     if ground.variant == "pooled":

@@ -213,6 +213,7 @@ class Theatre:
             "CRONSVC_REDIS_PREFIX": name,
             "CRONSVC_EGRESS_ALLOW": "127.0.0.0/8",
             "CRONSVC_LOG_FORMAT": "json",
+            "CRONSVC_RATE_LIMITS": "off",
             "CRONSVC_POOL_SIZE": "3",
         }
         ours |= environment

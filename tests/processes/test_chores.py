@@ -10,6 +10,7 @@ from cronsvc.config import Settings
 from cronsvc.errors import Unavailable
 from cronsvc.processes import scheduler
 from cronsvc.services.dispatch import Dispatcher
+from cronsvc.services.fence import Fence
 from cronsvc.services.scheduling import Scheduling
 from cronsvc.services.settling import MOST_ENDS
 from cronsvc.store.listen import Doorbell
@@ -34,11 +35,21 @@ class _Fails:
         return 0
 
 
+class _Open:
+    """A fence that holds nothing back."""
+
+    async def holds(self) -> bool:
+        return False
+
+
 @pytest.fixture
 def loop() -> scheduler._Loop:
     doorbell = Doorbell("postgresql://", application_name="test")
     settings = Settings()
-    return scheduler._Loop(cast(Scheduling, None), cast(Dispatcher, None), cast(Database, None), doorbell, settings)
+    fence = cast(Fence, _Open())
+    return scheduler._Loop(
+        cast(Scheduling, None), cast(Dispatcher, None), cast(Database, None), doorbell, settings, fence
+    )
 
 
 async def until_it_works(chore: Any, act: _Fails) -> None:

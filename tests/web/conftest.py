@@ -14,7 +14,9 @@ from cronsvc.executors.base import ExecutorSettings
 from cronsvc.executors.registry import load_executors
 from cronsvc.queue.broker import Broker
 from cronsvc.services.access import Access, Role
+from cronsvc.services.auditing import Auditing
 from cronsvc.services.backfills import Backfills
+from cronsvc.services.bulk import Bulk
 from cronsvc.services.bulk_pausing import BulkPausing
 from cronsvc.services.calendars import Calendars
 from cronsvc.services.callbacks import Callbacks
@@ -29,8 +31,11 @@ from cronsvc.services.jobs import Jobs
 from cronsvc.services.monitoring import Monitoring
 from cronsvc.services.queues import Queues
 from cronsvc.services.recoveries import Recoveries
+from cronsvc.services.replaying import Replays
+from cronsvc.services.restore import Restore
 from cronsvc.services.sealing import Keyring, new_key
 from cronsvc.services.secrets import Secrets
+from cronsvc.services.self_check import SelfCheck
 from cronsvc.services.status import StatusReader
 from cronsvc.services.windows import Windows
 from cronsvc.store.pool import Database
@@ -104,14 +109,19 @@ async def serving(db: Database, redis_url: str) -> AsyncIterator[Services]:
             dead_letters=DeadLetters(db, executors, dispatcher),
             queues=Queues(db),
             bulk_pausing=BulkPausing(db, dispatcher),
+            bulk=Bulk(db),
             monitoring=Monitoring(db),
             backfills=Backfills(db, executors),
             recoveries=Recoveries(db, Backfills(db, executors)),
+            restore=Restore(db, Backfills(db, executors)),
+            self_check=SelfCheck(db),
             calendars=Calendars(db),
             windows=Windows(db),
             dependencies=Dependencies(db),
             callbacks=Callbacks(db, executors, Keyring([SECRET_KEY])),
             secrets=Secrets(db, Keyring([SECRET_KEY])),
+            auditing=Auditing(db),
+            replays=Replays(db),
         )
     finally:
         for executor in executors.values():

@@ -1,0 +1,97 @@
+"""Whether the database we are in is the one we were in: the comparison behind the fence of a restored database.
+
+What is sure: another cluster or another database than was written down, and a generation that Redis or a process
+remembers and the database does not. A server that only started again, a promoted standby that lost nothing, an empty
+Redis or another host name look different and are the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+# One generation is five seconds of a running scheduler. An asynchronous failover may forget a few seconds and must not
+# stop the service; a restored backup is minutes behind at the least.
+TOLERATED_GENERATIONS = 6
+
+
+class FenceReason(StrEnum):
+    OTHER_SERVER = "other_server"  # a dump restored into another cluster, or one that pg_upgrade made
+    OTHER_DATABASE = "other_database"  # restored or copied beside, or in place of, the one it was
+    WENT_BACK = "went_back"  # an older state of the same database
+
+
+class Finding(StrEnum):
+    OPEN = "open"  # the same database, and the same start of its server
+    STARTED_AGAIN = "started again"  # the same database behind a server that was started since
+    UNSURE = "unsure"  # started again, and nobody can be asked whether it is the same
+    OTHER = "other"  # not what it was: nothing may be sent
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a database wrote down about itself, and what it is. Facts that our role may not ask for are None."""
+
+    lineage: str
+    generation: int
+    database_oid: int
+    database_name: str
+    system_identifier: str | None
+    timeline: int | None
+    server_start: datetime
+    fenced_at: datetime | None
+    reason: FenceReason | None
+    detail: str | None
+    released_at: datetime | None
+    released_by: str | None
+    release_mode: str | None
+    present_oid: int
+    present_name: str
+    present_identifier: str | None
+    present_timeline: int | None
+    present_start: datetime
+
+    @property
+    def changed_timeline(self) -> bool:
+        """Whether a standby was promoted, or recovery ended at some point, since the server was last looked at."""
+        return None not in (self.timeline, self.present_timeline) and self.timeline != self.present_timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`reason` and `detail` (a sentence) come with Finding.OTHER."""
+
+    finding: Finding
+    reason: FenceReason | None = None
+    detail: str | None = None
+
+
+def judge(identity: Identity, remembered: Mapping[str, int], *, asked_redis: bool) -> Judgement:
+    """Compare. `remembered`: the highest generation of each lineage that Redis (if it was asked) or a process knows.
+
+    What is remembered must have been read before the identity, or a slow reader would take the present for the past.
+    """
+    if identity.fenced_at is not None:
+        return Judgement(Finding.OTHER, identity.reason, identity.detail)
+    known, found = identity.system_identifier, identity.present_identifier
+    if known is not None and found is not None and known != found:
+        return _other(FenceReason.OTHER_SERVER, f"it was in the Postgres cluster {known} and is in {found}")
+    if identity.database_oid != identity.present_oid:
+        was = f"{identity.database_name} (oid {identity.database_oid})"
+        return _other(
+            FenceReason.OTHER_DATABASE,
+            f"it was the database {was} and is {identity.present_name} (oid {identity.present_oid})",
+        )
+    highest = remembered.get(identity.lineage)
+    if highest is not None and highest - identity.generation > TOLERATED_GENERATIONS:
+        seconds = 5 * (highest - identity.generation)
+        return _other(FenceReason.WENT_BACK, f"it is some {seconds} s of service behind what was seen of it before")
+    if identity.server_start == identity.present_start:
+        return Judgement(Finding.OPEN)
+    if not asked_redis and highest is None:
+        return Judgement(Finding.UNSURE)
+    return Judgement(Finding.STARTED_AGAIN)
+
+
+def _other(reason: FenceReason, detail: str) -> Judgement:
+    return Judgement(Finding.OTHER, reason, detail)

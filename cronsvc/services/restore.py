@@ -1,0 +1,215 @@
+"""A restored or cloned database, as people see it: why nothing is sent, what would fire, and the word to go on.
+
+Promises: looking changes nothing. A confirmation is audited with its caller. With `resume` the database is believed as
+it is: overdue instants go by the misfire policies, what was QUEUED is dispatched, what was RUNNING is rescued. With
+`skip` none of that runs: instants up to now become SKIPPED rows and QUEUED ones CANCELLED (both `restore`), what was
+RUNNING gets no further attempt, backfills are paused. The fence stands until all of it is done.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from cronsvc.domain.execution import Reason
+from cronsvc.domain.fence import FenceReason, Finding, Identity, judge
+from cronsvc.domain.job import MisfirePolicy
+from cronsvc.domain.plan import NOTHING, DueJob, Firing, Skip, plan
+from cronsvc.errors import Conflict, Forbidden
+from cronsvc.services import job_edits
+from cronsvc.services.backfills import Backfills
+from cronsvc.services.callers import Caller, within
+from cronsvc.services.closed_days import due_with_closed_days
+from cronsvc.services.fence import ENTITY
+from cronsvc.store import audit, clock, identity, jobs, maintenance, restores, ticks
+from cronsvc.store.pool import Conn, Database
+from cronsvc.store.running import wake_schedulers
+
+MOST_JOBS = 20
+MOST_INSTANTS = 5
+BATCH = 200
+
+
+class ReleaseMode(StrEnum):
+    RESUME = "resume"  # believe the database: go on from where it is
+    SKIP = "skip"  # run nothing that it owes
+
+
+@dataclass(frozen=True, slots=True)
+class OwingJob:
+    """A job with overdue instants, and what its policies make of them on release. `runs` are the first few."""
+
+    id: int
+    name: str
+    namespace: str
+    misfire_policy: MisfirePolicy
+    overdue_since: datetime
+    fires: int
+    skipped_rows: int
+    runs: tuple[datetime, ...]
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreState:
+    """Whether it is fenced and why, and what would fire. Counts end at 100,000; `jobs` are the longest overdue.
+
+    `identity` None: no service has started here. `waiting_for_look`: the server started and nobody has looked yet.
+    """
+
+    now: datetime
+    identity: Identity | None
+    fenced: bool
+    waiting_for_look: bool
+    reason: FenceReason | None
+    detail: str | None
+    overdue_jobs: int
+    queued: int
+    running: int
+    backfills: int
+    jobs: tuple[OwingJob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a confirmation did; all zero with `resume`."""
+
+    mode: ReleaseMode
+    jobs_passed: int = 0
+    cancelled: int = 0
+    given_up: int = 0
+    backfills_paused: int = 0
+
+
+class Restore:
+    """The fence of one database, for people."""
+
+    def __init__(self, db: Database, backfills: Backfills) -> None:
+        self._db = db
+        self._backfills = backfills
+
+    async def state(self, caller: Caller) -> RestoreState:
+        """Why and since when, and what of the caller's namespaces would fire on release."""
+        async with self._db.statements() as conn:
+            now = await clock.now(conn)
+            found = await identity.read(conn)
+            holds = await identity.fenced(conn)
+            judged = None if found is None else judge(found, {}, asked_redis=True)
+            is_other = judged is not None and judged.finding is Finding.OTHER
+            owed = await restores.owed(conn, now=now, namespaces=caller.namespaces)
+            overdue = await restores.overdue(conn, now=now, namespaces=caller.namespaces, limit=MOST_JOBS)
+            return RestoreState(
+                now=now,
+                identity=found,
+                fenced=is_other or holds,
+                waiting_for_look=holds and not is_other,
+                reason=judged.reason if is_other and judged is not None else None,
+                detail=judged.detail if is_other and judged is not None else None,
+                overdue_jobs=owed.jobs,
+                queued=owed.queued,
+                running=owed.running,
+                backfills=owed.backfills,
+                jobs=await _owing(conn, overdue, now),
+            )
+
+    async def confirm(self, mode: ReleaseMode, caller: Caller) -> Released:
+        """Go on in this database. Forbidden: a caller of some namespaces only. Conflict: it is not fenced."""
+        if caller.namespaces is not None:
+            raise Forbidden("the fence holds for every namespace: only a key that is bound to none may open it")
+        async with self._db.statements() as conn:
+            now, is_fenced = await clock.now(conn), await identity.fenced(conn)
+        if not is_fenced:
+            raise _not_fenced()
+        released = Released(mode) if mode is ReleaseMode.RESUME else await self._skip(caller, until=now)
+        async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
+            await identity.lock(conn)
+            if not await identity.fenced(conn):  # somebody else was faster
+                raise _not_fenced()
+            before = await identity.read(conn)
+            await identity.release(conn, by=caller.actor, mode=mode.value)
+            await audit.append(
+                conn,
+                action="confirm",
+                entity=ENTITY,
+                entity_id="restore",
+                before=None if before is None else {"reason": before.reason, "detail": before.detail},
+                after={
+                    "mode": mode.value,
+                    "jobsPassed": released.jobs_passed,
+                    "cancelled": released.cancelled,
+                    "givenUp": released.given_up,
+                    "backfillsPaused": released.backfills_paused,
+                },
+            )
+            await wake_schedulers(conn)
+        return released
+
+    async def _skip(self, caller: Caller, *, until: datetime) -> Released:
+        """Settle what the database owes without running it; in small transactions, and again from anywhere."""
+        with within(caller):
+            passed, after_id = 0, 0
+            while True:
+                async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
+                    found = await identity.overdue_ids(conn, until=until, after_id=after_id, batch=BATCH)
+                    for job_id in found:
+                        locked = await jobs.lock(conn, job_id)
+                        if locked is not None:
+                            await job_edits.pass_over(conn, locked, now=until, reason=Reason.RESTORE)
+                if not found:
+                    break
+                passed, after_id = passed + len(found), found[-1]
+            paused = 0
+            async with self._db.statements() as conn:
+                unfinished = await restores.running_backfills(conn)
+            for backfill_id in unfinished:
+                await self._backfills.pause(backfill_id, caller)
+                paused += 1
+            cancelled = 0
+            while True:
+                async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
+                    rows = await identity.cancel_waiting(conn, until=until, batch=1000)
+                cancelled += rows
+                if rows == 0:
+                    break
+            async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
+                given_up = await identity.spend_budgets(conn)
+        return Released(ReleaseMode.SKIP, passed, cancelled, given_up, paused)
+
+
+async def _owing(conn: Conn, overdue: Sequence[tuple[DueJob, str]], now: datetime) -> tuple[OwingJob, ...]:
+    """What the next tick would make of these, planned as it would and written nowhere."""
+    if not overdue:
+        return ()
+    due = await due_with_closed_days(conn, [job for job, _ in overdue])
+    since = min(job.cursor for job in due)
+    windows = await maintenance.standing(conn, since=since, until=now)
+    openings = [opening for window in windows for opening in window.openings(since, now)]
+    unfinished = await ticks.unfinished_jobs(conn, [job.id for job in due])
+    owing = []
+    for job, (_, name) in zip(due, overdue, strict=True):
+        concerned = [each for each in openings if each.window.selector.matches(job.namespace, job.tags, job.queue)]
+        rows: tuple[Firing | Skip, ...] = ()
+        problem = None
+        try:
+            rows = plan(job, now, unfinished=unfinished.get(job.id, NOTHING), openings=concerned).rows
+        except (ValueError, ArithmeticError) as error:
+            problem = str(error)[:500]
+        runs = tuple(row.scheduled_time for row in rows if isinstance(row, Firing))
+        owing.append(
+            OwingJob(
+                id=job.id,
+                name=name,
+                namespace=job.namespace,
+                misfire_policy=job.misfire_policy,
+                overdue_since=job.cursor,
+                fires=len(runs),
+                skipped_rows=len(rows) - len(runs),
+                runs=runs[:MOST_INSTANTS],
+                problem=problem,
+            )
+        )
+    return tuple(owing)
+
+
+def _not_fenced() -> Conflict:
+    return Conflict("nothing is fenced: this database is the one it was")

@@ -1,0 +1,117 @@
+"""Statements on the chain of hashes over the audit log; the work is done by functions in the database."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.rows import class_row
+
+from cronsvc.store.pool import Conn
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """How many entries got a place, and the head of the chain then: place 0 while it is empty."""
+
+    sealed: int
+    head_place: int
+    head_hash: bytes
+
+
+SEAL = "SELECT sealed, head_place, head_hash FROM cronsvc_seal_audit(%(most)s::integer)"
+
+
+async def seal(conn: Conn, *, most: int) -> Sealed:
+    """Give at most so many waiting entries their places. Waits for others who do the same."""
+    async with conn.cursor(row_factory=class_row(Sealed)) as found:
+        row = await (await found.execute(SEAL, {"most": most})).fetchone()
+    assert row is not None
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last place of the chain (None: it is empty), and what has none yet. `lost_id`: it waits, and is gone."""
+
+    place: int | None
+    hash: bytes | None
+    sealed_at: datetime | None
+    waiting: int
+    waiting_since: datetime | None
+    lost_id: int | None
+
+
+WAITING = "SELECT EXISTS (SELECT FROM audit_unsealed)"
+
+
+async def waiting(conn: Conn) -> bool:
+    """Whether any entry has no place yet."""
+    row = await (await conn.execute(WAITING)).fetchone()
+    return row is not None and bool(row[0])
+
+
+HEAD = "SELECT place, hash, sealed_at, waiting, waiting_since, lost_id FROM cronsvc_v1.audit_head()"
+
+
+async def head(conn: Conn) -> Head:
+    """Where the chain ends."""
+    async with conn.cursor(row_factory=class_row(Head)) as found:
+        row = await (await found.execute(HEAD)).fetchone()
+    assert row is not None
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What a piece of the chain looks like: how many places are right, the last of them, and the first that is not."""
+
+    checked: int
+    place: int
+    hash: bytes
+    broken_place: int | None
+    broken_id: int | None
+    reason: str | None
+
+
+VERIFY = """
+SELECT checked, place, hash, broken_place, broken_id, reason
+  FROM cronsvc_v1.audit_verify(%(after)s::bigint, %(most)s::integer)
+"""
+
+
+async def verify(conn: Conn, *, after: int, most: int) -> Stretch:
+    """Compute at most so many places anew, those after `after`."""
+    async with conn.cursor(row_factory=class_row(Stretch)) as found:
+        row = await (await found.execute(VERIFY, {"after": after, "most": most})).fetchone()
+    assert row is not None
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class Unchained:
+    """How many entries were looked at, the last of them, and the first that the chain should know and does not."""
+
+    checked: int
+    last_id: int | None
+    broken_id: int | None
+
+
+UNCHAINED = """
+SELECT checked, last_id, broken_id FROM cronsvc_v1.audit_unchained(%(after)s::bigint, %(most)s::integer)
+"""
+
+
+async def unchained(conn: Conn, *, after: int, most: int) -> Unchained:
+    """Look for entries that neither have a place nor wait for one, at most so many, those with ids after `after`."""
+    async with conn.cursor(row_factory=class_row(Unchained)) as found:
+        row = await (await found.execute(UNCHAINED, {"after": after, "most": most})).fetchone()
+    assert row is not None
+    return row
+
+
+HASH_AT = "SELECT hash FROM audit_chain WHERE place = %(place)s::bigint"
+
+
+async def hash_at(conn: Conn, place: int) -> bytes | None:
+    """The hash in one place, None when there is no such place."""
+    row = await (await conn.execute(HASH_AT, {"place": place})).fetchone()
+    return None if row is None else bytes(row[0])

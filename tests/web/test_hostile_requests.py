@@ -1,0 +1,104 @@
+"""What costs more than it should: bodies of every bad kind leave memory flat, and a slow list is given up."""
+
+import asyncio
+import gc
+import json
+import random
+import tracemalloc
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import httpx2
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from cronsvc.services.jobs import Jobs
+from cronsvc.store.pool import Database
+from cronsvc.web.app import Services, create_app
+from tests.support.job_types import Scripted
+from tests.web.conftest import SEED_JOB, Client, http_client
+
+JSON = {"Content-Type": "application/json"}
+HOSTILE = 300
+MOST_GROWN = 2_000_000  # bytes; a tenth of what one of the large bodies would be
+
+
+def fuzzed(rng: random.Random) -> bytes:
+    """The seed's job with bytes of it replaced, dropped or doubled; now and then nothing but noise or depth."""
+    raw = bytearray(json.dumps(SEED_JOB).encode())
+    kind = rng.randrange(5)
+    if kind == 0:
+        return rng.randbytes(rng.randrange(1, 2000))
+    if kind == 1:
+        depth = rng.randrange(33, 9000)
+        return b'{"taskPayload":' * depth + b"1" + b"}" * depth
+    if kind == 2:
+        return b'{"name": "' + b"\\ud800" * rng.randrange(1, 500) + b'"}'
+    for _ in range(rng.randrange(1, 20)):
+        at = rng.randrange(len(raw))
+        raw[at : at + rng.randrange(3)] = rng.randbytes(rng.randrange(3))
+    return bytes(raw)
+
+
+async def test_hostile_bodies_are_4xx_and_memory_stays_flat(operator: Client) -> None:
+    rng = random.Random(20260301)
+
+    async def large() -> AsyncIterator[bytes]:
+        for _ in range(160):
+            yield b" " * 65_536  # ten megabytes without a Content-Length
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async def attack(rounds: int) -> None:
+        for n in range(rounds):
+            body = large() if n % 25 == 0 else fuzzed(rng)
+            response = await operator.post("/api/v1/jobs", content=body, headers=JSON)
+            assert 400 <= response.status_code < 500 or (response.status_code == 201 and n % 25), response.text
+        late = await asyncio.gather(*(operator.post("/api/v1/jobs", content=slow(), headers=JSON) for _ in range(5)))
+        assert {response.status_code for response in late} == {408}
+
+    await attack(50)  # caches, pools and imports
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        await attack(HOSTILE)
+        gc.collect()
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < MOST_GROWN
+    assert peak - before < 4 * MOST_GROWN
+
+
+async def test_a_list_that_takes_too_long_is_given_up_with_503(
+    services: Services, viewer: Client, database_url: str
+) -> None:
+    """By the statement timeout of the session, here a short one that the database has."""
+    name = sql.Identifier(str(conninfo_to_dict(database_url)["dbname"]))
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
+        await conn.execute(sql.SQL("ALTER DATABASE {} SET statement_timeout = '200ms'").format(name))
+    hasty = await Database.open(database_url, application_name="test", max_size=2, pooler=True)
+    try:
+        slow = create_app(_with(services, hasty))
+        async with http_client(slow) as http, await psycopg.AsyncConnection.connect(database_url) as holder:
+            await holder.execute("SET statement_timeout = 0")
+            await holder.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+            client = Client(http, viewer.key)
+            for path in ("/api/v1/jobs", "/api/v1/jobs?limit=200"):
+                response: httpx2.Response = await client.get(path)
+                assert response.status_code == 503, path
+                assert response.json()["type"] == "/problems/unavailable"
+                assert response.headers["retry-after"]
+                assert "statement" not in response.text
+            await holder.rollback()
+            assert (await client.get("/api/v1/jobs")).status_code == 200
+    finally:
+        await hasty.close()
+
+
+def _with(services: Services, db: Database) -> Services:
+    return replace(services, jobs=Jobs(db, {"T": Scripted()}, None))  # type: ignore[arg-type]
