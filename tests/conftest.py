@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from cronsvc.store import partitions
 from cronsvc.store.migrations import upgrade
 from cronsvc.store.pool import Database
-from tests.support.servers import Embedded, start_postgres, start_valkey
+from tests.support.servers import Embedded, scratch_root, start_postgres, start_valkey
 
 _serial = itertools.count(1)
 
@@ -29,7 +29,7 @@ _serial = itertools.count(1)
 @pytest.fixture(scope="session")
 def base_dir() -> Iterator[Path]:
     """A short folder: socket paths hold some hundred bytes and pytest's own folders are long."""
-    path = Path(tempfile.mkdtemp(prefix="cst-", dir="/tmp"))
+    path = Path(tempfile.mkdtemp(prefix="cst-", dir=scratch_root()))
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

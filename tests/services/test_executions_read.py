@@ -123,8 +123,9 @@ async def test_foreign_executions_do_not_exist(db: Database) -> None:
     assert (await desk.executions.get(seen, RED))[0].namespace == "red"
 
 
-async def test_one_jobs_list_walks_its_primary_key(db: Database) -> None:
-    """The page of one job among many rows reads that job's rows only, newest first, without sorting."""
+@pytest.mark.parametrize("direction", ["DESC", "ASC"])
+async def test_one_jobs_list_walks_its_primary_key(db: Database, direction: str) -> None:
+    """The page of one job among many rows reads that job's rows only, in either order, without sorting."""
     desk = Desk(db)
     job = await desk.jobs.create(definition(), ALICE)
     await fetch(
@@ -137,7 +138,9 @@ async def test_one_jobs_list_walks_its_primary_key(db: Database) -> None:
     )
     async with db.transaction() as conn:
         await conn.execute("ANALYZE job_executions")
-        statement = executions.PAGE_OF_JOB.format(columns=executions.COLUMNS, filters=sql.SQL("true"))
+        statement = executions.PAGE_OF_JOB.format(
+            columns=executions.COLUMNS, filters=sql.SQL("true"), direction=sql.SQL(direction)
+        )
         rows = await conn.execute(sql.SQL("EXPLAIN ") + statement, {"job_id": job.id, "limit": 51})
         plan = "\n".join([line for (line,) in await rows.fetchall()])
     assert "Seq Scan on job_executions" not in plan

@@ -13,13 +13,26 @@ from pathlib import Path
 
 from cronsvc.embedded import Embedded, Postgres, Valkey
 
-__all__ = ["Embedded", "free_port", "scratch_directory", "start_postgres", "start_valkey"]
+__all__ = ["Embedded", "free_port", "scratch_directory", "scratch_root", "start_postgres", "start_valkey"]
+
+
+_MEMORY, _MEMORY_WANTED = Path("/dev/shm"), 4 * 1024**3
+
+
+def scratch_root() -> Path:
+    """Where servers keep what no test needs afterwards: in memory if there is enough of it.
+
+    Cloning a database there takes 20 ms, on an ordinary disk 250 ms: a third of the whole run.
+    """
+    if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _MEMORY_WANTED:
+        return _MEMORY
+    return Path("/tmp")
 
 
 @contextmanager
 def scratch_directory() -> Iterator[Path]:
     """A new folder with a short path (pytest's are too long for a socket), gone after the block."""
-    directory = Path(tempfile.mkdtemp(prefix="cs-", dir="/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix="cs-", dir=scratch_root()))
     directory.chmod(0o711)
     try:
         yield directory
@@ -58,6 +71,6 @@ def _started(server: Embedded, data_dir: Path) -> Embedded:
 def _make_passable(data_dir: Path) -> None:
     """Let the user that root's servers run as walk through the temporary folders above: Python makes them 0700."""
     for parent in data_dir.parents:
-        temporary = parent.is_relative_to("/tmp") and parent != Path("/tmp")
+        temporary = any(parent != root and parent.is_relative_to(root) for root in (Path("/tmp"), _MEMORY))
         if os.geteuid() == 0 and temporary and parent.exists() and parent.stat().st_uid == 0:
             parent.chmod(parent.stat().st_mode | 0o011)

@@ -29,6 +29,7 @@ WITHOUT = {
     "completeExecution": "as above",
     "reportProgressOfExecution": "as above",
     "completeExecutionById": "as above",
+    "confirmRestore": "works through many transactions and is refused once the fence is open",
 }
 
 
