@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic import model_validator as after_all_fields
 
+from cronsvc.config_client import ClientSettings
 from cronsvc.config_identity import Issuers, JwtIssuer, JwtSecret, Oidc, OidcProvider, read_issuers, read_oidc
 from cronsvc.config_limits import LimitSettings
 from cronsvc.config_urls import compose_urls
@@ -42,7 +43,7 @@ PREFIX = "CRONSVC_"
 FILE_SUFFIX = "_FILE"
 
 
-class Settings(LimitSettings):
+class Settings(LimitSettings, ClientSettings):
     """Everything an operator can say. Made by `load_settings`; the aliases are the environment's names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
@@ -210,7 +211,7 @@ class Settings(LimitSettings):
     def _shared_secrets(self) -> list[str]:
         """What we share with issuers of tokens and with the identity provider."""
         provider = self.identity_provider()
-        shared = [issuer.secret for issuer in self.token_issuers()]
+        shared = [self.api_key, *(issuer.secret for issuer in self.token_issuers())]
         if provider is not None:
             shared.append(provider.client_secret)
         return [each.get_secret_value() for each in shared if each is not None]
@@ -292,7 +293,7 @@ def environment_table() -> str:
     """The README's table of every variable, as markdown; a test holds the two equal."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
     fields = Settings.model_fields
-    for field in (fields[name] for name in sorted(fields, key=lambda name: name in LimitSettings.model_fields)):
+    for field in (fields[name] for name in sorted(fields, key=_place_in_table)):
         default = "" if field.default in (None, (), {}) else f"`{_plain(field.default)}`"
         also = f"; or `{field.alias}{FILE_SUFFIX}`" if field.alias in _secrets() else ""
         lines.append(f"| `{field.alias}` | {default} | {field.description}{also} |")
@@ -302,6 +303,10 @@ def environment_table() -> str:
             meaning = f"or `{name}{FILE_SUFFIX}`"
         lines.append(f"| `{name}` | {default} | {meaning} |")
     return "\n".join(lines) + "\n"
+
+
+def _place_in_table(name: str) -> int:
+    return 2 if name in ClientSettings.model_fields else int(name in LimitSettings.model_fields)
 
 
 def _plain(value: object) -> str:
@@ -327,10 +332,10 @@ def _read_files(given: dict[str, str], faults: list[str]) -> None:
 
 
 def _unknown(name: str) -> str:
-    known = [*_aliases(), *(secret + FILE_SUFFIX for secret in _secrets()), *SEED_NAMES]
-    plain = name.removeprefix(PREFIX)
-    close = [plain] if plain in known else difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    return f"{name}: there is no such variable" + (f"; did you mean {close[0]}?" if close else "")
+    names = [*_aliases(), *(secret + FILE_SUFFIX for secret in _secrets()), *SEED_NAMES]
+    known = {each.removeprefix(PREFIX): each for each in names}  # what all begin with makes none alike
+    close = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=0.7)
+    return f"{name}: there is no such variable" + (f"; did you mean {known[close[0]]}?" if close else "")
 
 
 def _fault(detail: Mapping[str, Any]) -> str:

@@ -53,7 +53,7 @@ GRANT USAGE ON SEQUENCE job_executions_id_seq TO cronsvc_api, cronsvc_scheduler,
 -- Everybody reads definitions and executions, and may add to the audit log, never change it.
 GRANT SELECT ON jobs, job_revisions, job_executions, job_attempts, job_statistics, queues, workers, schedulers, limit_scopes,
                 calendars, calendar_dates, maintenance_windows, backfills, recoveries, trigger_keys, job_dependencies,
-                dependency_rounds, service_identity
+                dependency_rounds, service_identity, job_templates, job_template_revisions
     TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
 GRANT INSERT ON audit_log TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
 GRANT INSERT ON queues TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;    -- a job that names a new one makes it
@@ -72,6 +72,11 @@ GRANT SELECT, INSERT ON execution_ends TO cronsvc_api, cronsvc_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON secrets TO cronsvc_api;
 GRANT INSERT, UPDATE ON jobs, queues, backfills, recoveries, calendars, maintenance_windows, trigger_keys, job_statistics TO cronsvc_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON request_keys TO cronsvc_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON egress_lists, target_hosts TO cronsvc_api;
+GRANT SELECT ON host_calls TO cronsvc_api;
+GRANT SELECT, UPDATE (held_until) ON host_holds TO cronsvc_api;              -- lets go what a reset sets free
+GRANT INSERT, UPDATE ON job_templates TO cronsvc_api;
+GRANT INSERT ON job_template_revisions TO cronsvc_api;
 GRANT INSERT ON job_revisions, job_attempts, calendar_dates TO cronsvc_api;
 GRANT INSERT, UPDATE, DELETE ON job_executions TO cronsvc_api;
 GRANT DELETE ON job_attempts, calendar_dates TO cronsvc_api;                -- clean-up by hand; a calendar's dates anew
@@ -89,6 +94,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON execution_ends TO cronsvc_scheduler;
 GRANT INSERT, DELETE ON job_attempts TO cronsvc_scheduler;
 GRANT INSERT, UPDATE ON job_statistics TO cronsvc_scheduler;
 GRANT UPDATE, DELETE ON workers TO cronsvc_scheduler;
+GRANT SELECT, DELETE ON host_calls, host_holds TO cronsvc_scheduler;
 GRANT UPDATE (created_at), DELETE ON trigger_keys TO cronsvc_scheduler;      -- locks what it forgets
 GRANT SELECT (key_hash, created_at), UPDATE (created_at), DELETE ON request_keys TO cronsvc_scheduler;
 GRANT SELECT (id, revoked_at) ON api_keys TO cronsvc_scheduler;             -- to forget sessions whose key has ended
@@ -103,6 +109,10 @@ GRANT INSERT, UPDATE ON job_executions, workers TO cronsvc_worker;
 GRANT INSERT ON job_attempts TO cronsvc_worker;
 GRANT SELECT, UPDATE (last_used_at) ON secrets TO cronsvc_worker;           -- ciphertext; the keys are in its environment
 GRANT UPDATE (tokens, tokens_at) ON queues TO cronsvc_worker;
+GRANT SELECT ON egress_lists, target_hosts TO cronsvc_worker;               -- no budget is a worker's to set, only the breaker's state
+GRANT UPDATE (state, failures, changed_at, open_until, tripped_by, note, probe_job_id, probe_time, probe_claim) ON target_hosts
+    TO cronsvc_worker;
+GRANT SELECT, INSERT, UPDATE ON host_calls, host_holds TO cronsvc_worker;
 GRANT EXECUTE ON FUNCTION cronsvc_make_partition(text, date) TO cronsvc_worker;
 
 -- ---------------------------------------------------------------------------------------------------------------------

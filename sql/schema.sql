@@ -86,6 +86,14 @@ CREATE TABLE jobs (
     calendar_rule   text NOT NULL DEFAULT 'skip',
     -- The jobs after whose ends it runs, beside a schedule or without one. A trigger keeps `job_dependencies` by it.
     depends_on      jsonb,
+    -- The one group it belongs to within its namespace.
+    job_group       text,
+    -- The template it was made from, and what was given with it. Book-keeping: a template that changes changes no job.
+    template_id     bigint,
+    template_revision integer,
+    template_input  jsonb,
+    CONSTRAINT jobs_group_name CHECK (job_group ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$'),
+    CONSTRAINT jobs_template_whole CHECK (num_nulls(template_id, template_revision, template_input) IN (0, 3)),
     CONSTRAINT jobs_calendar_rule_known CHECK (calendar_rule IN ('skip', 'next', 'previous')),
     CONSTRAINT jobs_one_schedule CHECK (num_nonnulls(cron_expression, every_seconds, run_at) <= 1),
     CONSTRAINT jobs_name_filled CHECK (name <> ''),
@@ -132,6 +140,10 @@ COMMENT ON COLUMN jobs.concurrency_key IS 'Jobs of one namespace with the same k
 COMMENT ON COLUMN jobs.calendar IS 'The calendar of its namespace that the job follows; null: none.';
 COMMENT ON COLUMN jobs.calendar_rule IS 'What becomes of an instant on a closed date: skip, or next, previous: it runs at the same time of that working day.';
 COMMENT ON COLUMN jobs.depends_on IS '{mode: all|any, on: [{jobId or job, when: success|failure|always, condition}]}: the jobs after whose ends it runs; null: none.';
+COMMENT ON COLUMN jobs.job_group IS 'The one group it belongs to within its namespace; null: none.';
+COMMENT ON COLUMN jobs.template_id IS 'The template it was made from; book-keeping, no part of the definition.';
+COMMENT ON COLUMN jobs.template_revision IS 'The revision of the template that was applied last.';
+COMMENT ON COLUMN jobs.template_input IS '{"values", "overrides"}: what was given with the template.';
 COMMENT ON COLUMN jobs.queue IS 'Which workers may run it: those that serve this queue. A new name creates the queue.';
 COMMENT ON COLUMN jobs.priority IS '1 critical, 5 high, 10 normal, 15 low; smaller is served first.';
 COMMENT ON COLUMN jobs.max_attempts IS 'How often one execution may be tried; 1 means at most one call of the target.';
@@ -171,11 +183,49 @@ COMMENT ON INDEX jobs_pause_ends IS 'Serves the end of pauses: which are over, a
 CREATE UNIQUE INDEX jobs_name ON jobs (namespace, name) WHERE deleted_at IS NULL;
 
 COMMENT ON INDEX jobs_name IS 'One live job a name in each namespace, and the look-up by name.';
+CREATE INDEX jobs_groups ON jobs (job_group, namespace) WHERE job_group IS NOT NULL AND deleted_at IS NULL;
+CREATE INDEX jobs_templates ON jobs (template_id, id) WHERE template_id IS NOT NULL;
+COMMENT ON INDEX jobs_groups IS 'Serves the list of groups, and the jobs of one.';
+COMMENT ON INDEX jobs_templates IS 'Serves the jobs that were made from a template.';
 -- Most jobs keep their rows as long as everybody; upkeep looks through those that do not.
 CREATE INDEX jobs_history_bounded ON jobs (id)
     WHERE (retention ->> 'keepCompleted') IS NOT NULL OR (retention ->> 'keepFailed') IS NOT NULL OR (retention ->> 'days') IS DISTINCT FROM '90';
 
 COMMENT ON INDEX jobs_history_bounded IS 'Serves pruning: the jobs that keep fewer rows than everybody.';
+
+-- What jobs can be made from. A change appends a revision; jobs made from an earlier one stay until it is applied to them.
+CREATE TABLE job_templates (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    namespace   text,
+    name        text NOT NULL,
+    description text NOT NULL DEFAULT '',
+    revision    integer NOT NULL DEFAULT 1,
+    created_by  text NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    deleted_at  timestamptz,
+    CONSTRAINT job_templates_name CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$')
+);
+CREATE UNIQUE INDEX job_templates_named ON job_templates (coalesce(namespace, ''), name) WHERE deleted_at IS NULL;
+COMMENT ON TABLE job_templates IS 'Named definitions with parameters, from which jobs are made. What one says is in job_template_revisions.';
+COMMENT ON COLUMN job_templates.namespace IS 'Where it can be used; null: everywhere.';
+COMMENT ON COLUMN job_templates.revision IS 'Grows by one with each change; ETag and If-Match of the API.';
+COMMENT ON COLUMN job_templates.deleted_at IS 'Set when deleted; the name is free again, and jobs made from it stay as they are.';
+COMMENT ON INDEX job_templates_named IS 'One live template a name in each namespace, and one that is everywhere.';
+
+CREATE TABLE job_template_revisions (
+    template_id bigint NOT NULL REFERENCES job_templates (id),
+    revision    integer NOT NULL,
+    parameters  jsonb NOT NULL,
+    definition  jsonb NOT NULL,
+    actor       text NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (template_id, revision),
+    CONSTRAINT job_template_revisions_shape CHECK (jsonb_typeof(parameters) = 'array' AND jsonb_typeof(definition) = 'object')
+);
+COMMENT ON TABLE job_template_revisions IS 'What each template said, revision by revision: applying a change compares two of them.';
+COMMENT ON COLUMN job_template_revisions.parameters IS 'The declared parameters, as the API shows them.';
+COMMENT ON COLUMN job_template_revisions.definition IS 'A job''s document in which ${name} stands for the value of a parameter.';
 
 -- Every definition a job has had. An execution pins the revision that was in force when it was recorded, so an edit
 -- never changes what is already waiting; rows never change, so workers keep them in memory.
@@ -756,7 +806,7 @@ COMMENT ON FUNCTION cronsvc_actor() IS 'Who acts in this transaction: the settin
 CREATE FUNCTION cronsvc_definition(job jobs) RETURNS jsonb LANGUAGE sql IMMUTABLE AS
 $$ SELECT to_jsonb(job) - ARRAY['next_fire_time', 'last_fire_time', 'fire_count', 'revision', 'armed_revision', 'tzdata_version',
         'quarantine_reason', 'paused_at', 'paused_by', 'pause_note', 'paused_until', 'created_at', 'updated_at', 'shard',
-        'consecutive_failures'] $$;
+        'consecutive_failures', 'template_id', 'template_revision', 'template_input'] $$;
 
 COMMENT ON FUNCTION cronsvc_definition(jobs) IS 'A row of jobs without its cursor and book-keeping: what a person defined.';
 
@@ -826,13 +876,13 @@ COMMENT ON FUNCTION cronsvc_jobs_record() IS 'Trigger: writes job_revisions and 
 CREATE TRIGGER jobs_stamp BEFORE UPDATE OF namespace, name, description, tags, cron_expression, every_seconds, run_at, timezone, anchor,
         start_at, end_at, max_runs, jitter_seconds, misfire_policy, misfire_grace_seconds, misfire_cap, overlap_policy, queue, priority,
         max_attempts, backoff, timeout_seconds, retention, task_payload, is_active, deleted_at, retry_on, deadline_seconds,
-        pause_after_failures, max_concurrency, concurrency_key, calendar, calendar_rule, depends_on
+        pause_after_failures, max_concurrency, concurrency_key, calendar, calendar_rule, depends_on, job_group
     ON jobs FOR EACH ROW EXECUTE FUNCTION cronsvc_jobs_stamp();
 CREATE TRIGGER jobs_record_insert AFTER INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION cronsvc_jobs_record();
 CREATE TRIGGER jobs_record_update AFTER UPDATE OF namespace, name, description, tags, cron_expression, every_seconds, run_at, timezone, anchor,
         start_at, end_at, max_runs, jitter_seconds, misfire_policy, misfire_grace_seconds, misfire_cap, overlap_policy, queue, priority,
         max_attempts, backoff, timeout_seconds, retention, task_payload, is_active, deleted_at, retry_on, deadline_seconds,
-        pause_after_failures, max_concurrency, concurrency_key, calendar, calendar_rule, depends_on, paused_at
+        pause_after_failures, max_concurrency, concurrency_key, calendar, calendar_rule, depends_on, job_group, paused_at
     ON jobs FOR EACH ROW EXECUTE FUNCTION cronsvc_jobs_record();
 
 CREATE INDEX jobs_concurrency_keys ON jobs (namespace, concurrency_key) WHERE concurrency_key IS NOT NULL;
@@ -1390,6 +1440,8 @@ ALTER TABLE audit_log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE dependency_rounds ENABLE ROW LEVEL SECURITY;
 ALTER TABLE request_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE job_templates ENABLE ROW LEVEL SECURITY;
+ALTER TABLE job_template_revisions ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY jobs_reach ON jobs
     USING ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[]));
@@ -1422,6 +1474,15 @@ CREATE POLICY maintenance_windows_reach ON maintenance_windows
     USING ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[])
            OR (namespace IS NULL AND (SELECT cronsvc_reach()) IS NOT NULL))
     WITH CHECK ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[]));
+-- A template without a namespace is for everybody: all may look, only who reaches everything may write.
+CREATE POLICY job_templates_reach ON job_templates
+    USING ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[])
+           OR (namespace IS NULL AND (SELECT cronsvc_reach()) IS NOT NULL))
+    WITH CHECK ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[]));
+CREATE POLICY job_template_revisions_reach ON job_template_revisions
+    USING ((SELECT cronsvc_reaches_all()) OR EXISTS (SELECT FROM job_templates AS t WHERE t.id = job_template_revisions.template_id))
+    WITH CHECK ((SELECT cronsvc_reaches_all()) OR EXISTS (SELECT FROM job_templates AS t
+                 WHERE t.id = job_template_revisions.template_id AND t.namespace = ANY ((SELECT cronsvc_reach())::text[])));
 CREATE POLICY audit_log_read ON audit_log FOR SELECT
     USING ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[]));
 CREATE POLICY audit_log_write ON audit_log FOR INSERT
@@ -1545,6 +1606,127 @@ REVOKE ALL ON FUNCTION cronsvc_seal_audit(integer) FROM PUBLIC;
 COMMENT ON FUNCTION cronsvc_seal_audit(integer) IS 'Gives up to so many waiting entries their places in audit_chain, lowest id first; answers how many, and the head of the chain.';
 
 -- ---------------------------------------------------------------------------------------------------------------------
+-- Outbound: whom jobs may call, how much, and what waits for it
+-- ---------------------------------------------------------------------------------------------------------------------
+
+-- A list only takes away: on top of what the operator's settings and the guard against private addresses let through. Both layers
+-- of a namespace must permit a call, so nobody in it widens what was narrowed for it.
+CREATE TABLE egress_lists (
+    namespace  text NOT NULL,
+    layer      text NOT NULL,
+    hosts      text[] NOT NULL DEFAULT '{}',
+    networks   cidr[] NOT NULL DEFAULT '{}',
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_by text NOT NULL DEFAULT cronsvc_actor(),
+    PRIMARY KEY (namespace, layer),
+    CONSTRAINT egress_lists_namespace CHECK (namespace ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$'),
+    CONSTRAINT egress_lists_layer CHECK (layer IN ('service', 'namespace')),
+    CONSTRAINT egress_lists_bounded CHECK (cardinality(hosts) + cardinality(networks) BETWEEN 1 AND 200)
+);
+
+ALTER TABLE egress_lists ENABLE ROW LEVEL SECURITY;
+CREATE POLICY egress_lists_read ON egress_lists FOR SELECT
+    USING ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[]));
+CREATE POLICY egress_lists_write ON egress_lists
+    USING ((SELECT cronsvc_reaches_all()) OR (layer = 'namespace' AND namespace = ANY ((SELECT cronsvc_reach())::text[])));
+
+COMMENT ON TABLE egress_lists IS 'Which targets the jobs of a namespace may call. No row: every permitted one. Two rows: what both permit.';
+COMMENT ON COLUMN egress_lists.layer IS 'service: set by an administrator of everything; namespace: by one of the namespace, who can only narrow it further.';
+COMMENT ON COLUMN egress_lists.hosts IS 'Names in lower case; *.example.com is every name below example.com, and not itself.';
+
+-- Budgets and breakers belong to a host and are shared by all jobs, namespaces and workers. Whoever decides about a host locks its
+-- row first; without a row nobody asks.
+CREATE TABLE target_hosts (
+    host                 text PRIMARY KEY,
+    calls_per_second     integer,
+    calls_per_minute     integer,
+    max_concurrent       integer,
+    breaker_failures     integer,
+    breaker_open_seconds integer NOT NULL DEFAULT 30,
+    updated_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_by           text NOT NULL DEFAULT cronsvc_actor(),
+    state                text NOT NULL DEFAULT 'closed',
+    failures             integer NOT NULL DEFAULT 0,
+    changed_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    open_until           timestamptz,
+    tripped_by           text,
+    note                 text,
+    probe_job_id         bigint,
+    probe_time           timestamptz,
+    probe_claim          integer,
+    CONSTRAINT target_hosts_host CHECK (host <> '' AND host = lower(host) AND length(host) <= 253),
+    CONSTRAINT target_hosts_limits CHECK (calls_per_second >= 1 AND calls_per_minute >= 1 AND max_concurrent >= 1),
+    CONSTRAINT target_hosts_breaker CHECK (breaker_failures >= 1 AND breaker_open_seconds >= 1),
+    CONSTRAINT target_hosts_state CHECK (state IN ('closed', 'open', 'half_open')),
+    CONSTRAINT target_hosts_probe CHECK ((state = 'half_open') = (probe_claim IS NOT NULL)
+                                         AND num_nulls(probe_job_id, probe_time, probe_claim) IN (0, 3))
+) WITH (fillfactor = 50);
+
+COMMENT ON TABLE target_hosts IS 'Hosts whose calls are counted: budgets, breaker, and the state of the breaker. Nothing is counted for a host without a row.';
+COMMENT ON COLUMN target_hosts.calls_per_second IS 'Calls that begin in any second, by all jobs and workers; null: as many as there are.';
+COMMENT ON COLUMN target_hosts.calls_per_minute IS 'Calls that begin in any minute.';
+COMMENT ON COLUMN target_hosts.max_concurrent IS 'Calls that run at a time.';
+COMMENT ON COLUMN target_hosts.breaker_failures IS 'The breaker opens after so many failures in a row; null: only by hand.';
+COMMENT ON COLUMN target_hosts.breaker_open_seconds IS 'How long it stays open before one call tries the host.';
+COMMENT ON COLUMN target_hosts.state IS 'closed, open (calls are held), half_open (one call tries the host).';
+COMMENT ON COLUMN target_hosts.failures IS 'In a row, since the last success or change of state.';
+COMMENT ON COLUMN target_hosts.changed_at IS 'Since when it is in this state.';
+COMMENT ON COLUMN target_hosts.open_until IS 'When a call may try the host; null while it is open: when somebody resets it.';
+COMMENT ON COLUMN target_hosts.tripped_by IS 'Who opened it by hand; null: failures did.';
+COMMENT ON COLUMN target_hosts.probe_claim IS 'With probe_job_id and probe_time the attempt that tries the host. It counts while that attempt runs.';
+
+-- What budgets count. A call runs while its execution is RUNNING under the claim that began it, whatever is written here: so
+-- nothing leaks when a worker dies.
+CREATE TABLE host_calls (
+    host           text NOT NULL REFERENCES target_hosts ON DELETE CASCADE,
+    job_id         bigint NOT NULL,
+    scheduled_time timestamptz NOT NULL,
+    claim_no       integer NOT NULL,
+    began_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at       timestamptz,
+    PRIMARY KEY (job_id, scheduled_time, claim_no)
+);
+CREATE INDEX host_calls_began ON host_calls (host, began_at);
+CREATE INDEX host_calls_open ON host_calls (host) WHERE ended_at IS NULL;
+
+COMMENT ON TABLE host_calls IS 'Calls to hosts with a budget that began in the last minutes: the budgets are counted here.';
+COMMENT ON COLUMN host_calls.ended_at IS 'Written soon after the end; a call whose attempt does not run any more has ended without it.';
+COMMENT ON INDEX host_calls_began IS 'Serves the count of calls in a second or a minute, and forgetting them.';
+COMMENT ON INDEX host_calls_open IS 'Serves the count of calls that run.';
+
+-- Written in the transaction that makes the execution QUEUED again; kept for 90 days.
+CREATE TABLE host_holds (
+    job_id         bigint NOT NULL,
+    scheduled_time timestamptz NOT NULL,
+    host           text NOT NULL,
+    reason         text NOT NULL,
+    execution_id   bigint NOT NULL,
+    namespace      text NOT NULL,
+    claim_no       integer NOT NULL,
+    times          integer NOT NULL DEFAULT 1,
+    held_from      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    held_until     timestamptz NOT NULL,
+    PRIMARY KEY (job_id, scheduled_time, host, reason),
+    CONSTRAINT host_holds_reason CHECK (reason IN ('rate', 'concurrency', 'breaker'))
+) WITH (fillfactor = 70);
+CREATE INDEX host_holds_host ON host_holds (host, held_until);
+CREATE INDEX host_holds_from ON host_holds (held_from, execution_id);
+CREATE INDEX host_holds_execution ON host_holds (execution_id);
+
+ALTER TABLE host_holds ENABLE ROW LEVEL SECURITY;
+CREATE POLICY host_holds_reach ON host_holds
+    USING ((SELECT cronsvc_reaches_all()) OR namespace = ANY ((SELECT cronsvc_reach())::text[]));
+
+COMMENT ON TABLE host_holds IS 'Executions that waited for a host: one row for each, with host and reason. No attempt was spent on it and nothing was sent.';
+COMMENT ON COLUMN host_holds.reason IS 'rate, concurrency or breaker.';
+COMMENT ON COLUMN host_holds.claim_no IS 'The claim that was given back; while the execution is QUEUED with it, it is held.';
+COMMENT ON COLUMN host_holds.times IS 'How often it was claimed and given back.';
+COMMENT ON COLUMN host_holds.held_until IS 'When it is, or was, to be looked at again.';
+COMMENT ON INDEX host_holds_host IS 'Serves the count of what waits for a host, and its release.';
+COMMENT ON INDEX host_holds_from IS 'Serves the list of holds, newest first, and forgetting them.';
+COMMENT ON INDEX host_holds_execution IS 'Serves the holds of one execution.';
+
+-- ---------------------------------------------------------------------------------------------------------------------
 -- What may be relied upon: read-only views, grantable as one schema (sql/roles.sql)
 -- ---------------------------------------------------------------------------------------------------------------------
 -- They run with the rights of their owner, so an auditor needs no right on any table. They show no task_payload config
@@ -1566,7 +1748,8 @@ SELECT id, namespace, name, description, tags,
        CASE WHEN is_active AND paused_at IS NULL AND quarantine_reason IS NULL AND armed_revision = revision
             THEN next_fire_time END AS next_fire_time,
        last_fire_time, fire_count, revision, armed_revision = revision AS is_armed, quarantine_reason, created_at, updated_at,
-       retry_on, deadline_seconds, pause_after_failures, consecutive_failures, calendar, calendar_rule, depends_on
+       retry_on, deadline_seconds, pause_after_failures, consecutive_failures, calendar, calendar_rule, depends_on,
+       job_group, template_id, template_revision
   FROM public.jobs WHERE deleted_at IS NULL;
 
 COMMENT ON VIEW cronsvc_v1.jobs IS 'Jobs that are not deleted, without the configuration of what they run.';
@@ -1681,6 +1864,16 @@ SELECT id, name, namespace, tags, queue, starts_at, ends_at, cron_expression, ti
 
 COMMENT ON VIEW cronsvc_v1.maintenance_windows IS 'Maintenance windows, past and ahead.';
 
+CREATE VIEW cronsvc_v1.templates AS
+SELECT t.id, t.namespace, t.name, t.description, t.revision, r.definition #>> '{taskPayload,type}' AS task_type, t.created_by,
+       t.created_at, t.updated_at,
+       (SELECT count(*) FROM public.jobs j WHERE j.template_id = t.id AND j.deleted_at IS NULL) AS jobs,
+       (SELECT count(*) FROM public.jobs j WHERE j.template_id = t.id AND j.deleted_at IS NULL
+                                             AND j.template_revision < t.revision) AS jobs_behind
+  FROM public.job_templates t JOIN public.job_template_revisions r ON r.template_id = t.id AND r.revision = t.revision
+ WHERE t.deleted_at IS NULL;
+COMMENT ON VIEW cronsvc_v1.templates IS 'Templates of jobs, without their definitions; jobs_behind: made from an earlier revision, and not brought up to date.';
+
 CREATE VIEW cronsvc_v1.callbacks AS
 SELECT e.id AS execution_id, e.job_id, j.namespace, j.name AS job_name, e.scheduled_time, e.attempt, e.start_time,
        e.callback_since AS waiting_since, e.callback_heartbeat AS heartbeat_seconds, e.callback_due AS heartbeat_due,
@@ -1702,6 +1895,29 @@ CREATE VIEW cronsvc_v1.secrets AS
 SELECT namespace, name, key_id, version, created_at, created_by, updated_at, updated_by, last_used_at FROM public.secrets;
 
 COMMENT ON VIEW cronsvc_v1.secrets IS 'Which secrets there are, who set them and when they were last used; not what they hold.';
+
+CREATE VIEW cronsvc_v1.holds AS
+SELECT h.execution_id, h.job_id, h.namespace, h.scheduled_time, h.host, h.reason, h.times, h.held_from, h.held_until,
+       h.held_until > clock_timestamp() AND EXISTS (
+           SELECT FROM public.job_executions e
+            WHERE e.job_id = h.job_id AND e.scheduled_time = h.scheduled_time AND e.status = 'QUEUED'
+              AND e.claim_no = h.claim_no) AS is_held
+  FROM public.host_holds h;
+
+COMMENT ON VIEW cronsvc_v1.holds IS 'Executions that waited for a host: which, why, since when and until when.';
+COMMENT ON COLUMN cronsvc_v1.holds.is_held IS 'It waits now.';
+
+CREATE VIEW cronsvc_v1.hosts AS
+SELECT host, calls_per_second, calls_per_minute, max_concurrent, breaker_failures, breaker_open_seconds, updated_at, updated_by,
+       state, failures, changed_at, open_until, tripped_by, note
+  FROM public.target_hosts;
+
+COMMENT ON VIEW cronsvc_v1.hosts IS 'Hosts with a budget or a breaker, and whether it is open.';
+
+CREATE VIEW cronsvc_v1.egress_lists AS
+SELECT namespace, layer, hosts, networks, updated_at, updated_by FROM public.egress_lists;
+
+COMMENT ON VIEW cronsvc_v1.egress_lists IS 'Which targets the jobs of a namespace may call, by layer.';
 
 CREATE VIEW cronsvc_v1.workers AS
 SELECT id, name, version, queues, concurrency, running, state, started_at, heartbeat_at, lease_until,

@@ -20,11 +20,13 @@ from cronsvc.cli.check import add_check
 from cronsvc.cli.environment import Environment
 from cronsvc.cli.executions import add_executions
 from cronsvc.cli.explain import add_explain
-from cronsvc.cli.jobs import add_jobs
+from cronsvc.cli.job_changes import add_job_changes
+from cronsvc.cli.jobs import add_jobs, group
 from cronsvc.cli.keys import add_keys
 from cronsvc.cli.processes import add_processes
 from cronsvc.cli.restore import add_restore
 from cronsvc.cli.secrets import add_secrets
+from cronsvc.cli.status import add_status
 from cronsvc.errors import CronsvcError, InvalidInput
 
 app = typer.Typer(
@@ -49,9 +51,16 @@ def root(
             readable=True,
         ),
     ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", help="Speak to the service there, with CRONSVC_API_KEY; else to the database."),
+    ] = None,
+    allow_http: Annotated[
+        bool, typer.Option("--allow-http", help="Show the API key to a network that is yours: http to another host.")
+    ] = False,
 ) -> None:
     """Cron as a service on Postgres."""
-    context.obj = Environment.read(os.environ, env_file)
+    context.obj = Environment.read(os.environ, env_file, url, allow_http=allow_http)
 
 
 def version() -> None:
@@ -62,6 +71,8 @@ def version() -> None:
 add_processes(app)
 add_check(app)
 add_jobs(app)
+add_job_changes(group)
+add_status(app)
 add_explain(app)
 add_backfills(app)
 add_calendars(app)
@@ -79,7 +90,7 @@ def main() -> None:
         app()
     except InvalidInput as error:
         for fault in error.errors:
-            print(f"cronsvc: {fault.field}: {fault.reason}", file=sys.stderr)
+            print(": ".join(part for part in ("cronsvc", fault.field, fault.reason) if part), file=sys.stderr)
         sys.exit(1)
     except CronsvcError as error:
         print(f"cronsvc: {str(error) or type(error).__doc__}", file=sys.stderr)

@@ -12,19 +12,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Variables as the command shall see them."""
+    """Variables as the command shall see them; `url` is where the command line says that the service is."""
 
     variables: Mapping[str, str]
+    url: str | None = None
+    allow_http: bool = False
 
     @classmethod
-    def read(cls, environ: Mapping[str, str], env_file: Path | None) -> "Environment":
+    def read(
+        cls, environ: Mapping[str, str], env_file: Path | None, url: str | None = None, *, allow_http: bool = False
+    ) -> "Environment":
         """The environment, over the lines of `env_file`."""
         if env_file is None:
-            return cls(dict(environ))
+            return cls(dict(environ), url, allow_http)
         from dotenv import dotenv_values
 
         lines = dotenv_values(env_file, interpolate=False)
-        return cls({name: value for name, value in lines.items() if value is not None} | dict(environ))
+        below = {name: value for name, value in lines.items() if value is not None}
+        return cls(below | dict(environ), url, allow_http)
 
     def settings(self, **given: object) -> "Settings":
         """Checked settings, with the options of the command line (those not None) over them."""

@@ -1,29 +1,25 @@
 """`executions` and `dead-letters`: what ran, ending it, and running it again."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cronsvc.cli.environment import Environment
-from cronsvc.cli.tables import print_table
+from cronsvc.cli.door import ask
+from cronsvc.cli.tables import print_table, text
 
 if TYPE_CHECKING:
-    from cronsvc.config import Settings
-    from cronsvc.domain.execution import Execution
-    from cronsvc.services.access import Caller
-    from cronsvc.services.dead_letters import Bulk
-    from cronsvc.web.services import Services
-
-T = TypeVar("T")
+    from cronsvc.client import AsyncClient
+    from cronsvc.client.generated.answers import EndingBulk, Execution, ExecutionDetail
+    from cronsvc.client.generated.words import Status
 
 SHOWN = 50
 
 executions = typer.Typer(help="List executions, cancel them, run them again.", no_args_is_help=True)
 letters = typer.Typer(help="Executions that failed for good: list, run again, resolve.", no_args_is_help=True)
 
+Id = Annotated[int, typer.Argument(metavar="ID")]
 Ids = Annotated[list[int], typer.Argument(metavar="ID...", help="Ids of executions.")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="At most so many, the newest first.")]
 
@@ -54,29 +50,79 @@ def list_executions(
 ) -> None:
     """List executions, the newest first."""
 
-    async def act(services: "Services", caller: "Caller") -> "Sequence[Execution]":
-        from cronsvc.domain.execution import Status
+    async def act(client: "AsyncClient") -> "Sequence[Execution]":
+        wanted: Status | None = None if status is None else status.value
+        return (await client.executions.list(job_id=job, status=wanted, page_size=limit).first_page()).items
 
-        wanted = None if status is None else Status(status)
-        return (await services.executions.list(caller, job_id=job, status=wanted, limit=limit)).items
+    _print(ask(context, act))
 
-    _print(_run(context, act))
+
+@executions.command()
+def show(context: typer.Context, execution: Id) -> None:
+    """Show one execution and its attempts."""
+
+    async def act(client: "AsyncClient") -> "ExecutionDetail":
+        return await client.executions.get(execution)
+
+    found = ask(context, act)
+    facts: list[tuple[str, object]] = [
+        ("id", found.id),
+        ("job", f"{found.job_id} {found.job_name}"),
+        ("namespace", found.namespace),
+        ("scheduled", found.scheduled_time),
+        ("trigger", found.trigger),
+        ("status", found.status),
+        ("reason", found.status_reason),
+        ("attempt", f"{found.attempt}/{found.max_attempts}"),
+        ("queued", found.queued_at),
+        ("started", found.start_time),
+        ("ended", found.end_time),
+        ("worker", found.worker),
+        ("error", None if found.error is None else f"{found.error.type}: {found.error.message}"),
+        ("revision", found.revision),
+    ]
+    for fact, value in facts:
+        print(f"{fact:<12} {text(value)}")
+    print()
+    print_table(
+        ("ATTEMPT", "OUTCOME", "WORKER", "STARTED", "ENDED", "HTTP", "ERROR"),
+        [
+            (
+                each.attempt,
+                each.outcome,
+                each.worker,
+                each.start_time,
+                each.end_time,
+                each.http_status,
+                None if each.error is None else each.error.type,
+            )
+            for each in found.attempts
+        ],
+    )
 
 
 @executions.command()
 def cancel(
     context: typer.Context,
-    execution: Annotated[int, typer.Argument(metavar="ID")],
+    execution: Id,
     note: Annotated[str | None, typer.Option(help="Why; kept with the execution.")] = None,
 ) -> None:
     """End an execution: at once if it waits, by its worker if it runs. Prints its status."""
-    print(_run(context, lambda services, caller: services.endings.cancel(execution, caller, note=note)).status)
+
+    async def act(client: "AsyncClient") -> "Execution":
+        return await client.executions.cancel(execution, note=note)
+
+    print(ask(context, act).status)
 
 
 @executions.command()
-def retry(context: typer.Context, execution: Annotated[int, typer.Argument(metavar="ID")]) -> None:
+def retry(context: typer.Context, execution: Id) -> None:
     """Let an execution that has ended run again, as its job is defined now. Prints its status."""
-    print(_run(context, lambda services, caller: services.endings.retry(execution, caller)).status)
+
+    async def act(client: "AsyncClient") -> "Execution":
+        return await client.executions.retry(execution)
+
+    print(ask(context, act).status)
 
 
 @letters.command("list")
@@ -89,18 +135,21 @@ def list_letters(
 ) -> None:
     """List dead letters, the latest scheduled time first."""
 
-    async def act(services: "Services", caller: "Caller") -> "Sequence[Execution]":
-        from cronsvc.services.dead_letters import Wanted
+    async def act(client: "AsyncClient") -> "Sequence[Execution]":
+        wanted = client.dead_letters.list(job_id=job, queue=queue, namespace=namespace, page_size=limit)
+        return (await wanted.first_page()).items
 
-        return (await services.dead_letters.list(caller, Wanted(job, queue, namespace), limit=limit)).items
-
-    _print(_run(context, act))
+    _print(ask(context, act))
 
 
 @letters.command()
 def redrive(context: typer.Context, ids: Ids) -> None:
     """Let dead letters run again; tells what became of each."""
-    _tell(_run(context, lambda services, caller: services.dead_letters.redrive_many(caller, ids=ids)))
+
+    async def act(client: "AsyncClient") -> "EndingBulk":
+        return await client.dead_letters.redrive_many(ids=ids)
+
+    _tell(ask(context, act))
 
 
 @letters.command()
@@ -110,21 +159,11 @@ def resolve(
     note: Annotated[str, typer.Option(help="What was done about them.")],
 ) -> None:
     """Take dead letters off the list; tells what became of each."""
-    _tell(_run(context, lambda services, caller: services.dead_letters.resolve_many(caller, note=note, ids=ids)))
 
+    async def act(client: "AsyncClient") -> "EndingBulk":
+        return await client.dead_letters.resolve_many(note=note, ids=ids)
 
-def _run(context: typer.Context, act: "Callable[[Services, Caller], Awaitable[T]]") -> T:
-    """What `act` answers, done with the services of this environment by whoever holds the shell."""
-    environment: Environment = context.obj
-    return asyncio.run(_within(environment.logging_settings(), act))
-
-
-async def _within(settings: "Settings", act: "Callable[[Services, Caller], Awaitable[T]]") -> T:
-    from cronsvc.cli.callers import operator
-    from cronsvc.processes.wiring import wired
-
-    async with wired(settings, application_name="cronsvc-cli", max_size=1) as services:
-        return await act(services, operator())
+    _tell(ask(context, act))
 
 
 def _print(found: "Sequence[Execution]") -> None:
@@ -141,16 +180,16 @@ def _print(found: "Sequence[Execution]") -> None:
                 f"{each.attempt}/{each.max_attempts}",
                 each.start_time,
                 each.end_time,
-                None if each.error is None else each.error.get("type"),
+                None if each.error is None else each.error.type,
             )
             for each in found
         ],
     )
 
 
-def _tell(bulk: "Bulk") -> None:
+def _tell(bulk: "EndingBulk") -> None:
     """One line for each; exit code 1 when nothing could be done with one of them."""
     for item in bulk.items:
-        print(f"{item.id}  {item.refused or 'done'}")
-    if any(item.refused is not None for item in bulk.items):
+        print(f"{item.id}  {'done' if item.done else item.detail or item.problem}")
+    if not all(item.done for item in bulk.items):
         raise typer.Exit(1)

@@ -1,19 +1,16 @@
-"""`explain`: why a job did or did not run at an instant, through the service that the API uses too."""
+"""`explain`: why a job did or did not run at an instant."""
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cronsvc.cli.environment import Environment
-from cronsvc.cli.jobs import find_job
+from cronsvc.cli.door import ask
+from cronsvc.cli.jobs import NameOrId, Where, find_job, is_id
 from cronsvc.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from cronsvc.config import Settings
-    from cronsvc.domain.evidence import Explanation
+    from cronsvc.client import AsyncClient
+    from cronsvc.client.generated.answers import Explanation
 
 
 def add_explain(app: typer.Typer) -> None:
@@ -23,40 +20,30 @@ def add_explain(app: typer.Typer) -> None:
 
 def explain(
     context: typer.Context,
-    job: Annotated[str, typer.Argument(metavar="NAME_OR_ID")],
+    job: NameOrId,
     at: Annotated[
         str | None,
         typer.Option(help="2026-03-08T07:00:00Z, or a local time of the job such as 2026-03-08T02:30. Default: now."),
     ] = None,
-    namespace: Annotated[str | None, typer.Option(help="Where to look for the name.")] = None,
+    namespace: Where = None,
 ) -> None:
     """Say why a job did or did not run at an instant."""
-    environment: Environment = context.obj
-    found = asyncio.run(_explain(environment.logging_settings(), job, at, namespace))
-    print(f"{found.verdict.value}: {found.summary}")
-    for step in found.steps:
-        print(f"  {step.what:<10} {step.says}")
 
+    async def act(client: "AsyncClient") -> "Explanation":
+        from cronsvc.client.errors import NotFound as NotFoundThere
 
-async def _explain(settings: "Settings", name_or_id: str, at: str | None, namespace: str | None) -> "Explanation":
-    from cronsvc.cli.callers import operator
-    from cronsvc.processes.wiring import wired
-
-    instant = None if at is None else _moment(at)
-    async with wired(settings, application_name="cronsvc-cli", max_size=1) as services:
         try:
-            job_id = (await find_job(services.jobs, name_or_id, namespace)).id
-        except NotFound:  # a deleted job is found by its id only
-            if not (name_or_id.isascii() and name_or_id.isdecimal()):
+            job_id = (await find_job(client, job, namespace)).id
+        except (NotFound, NotFoundThere):  # a deleted job is found by its id only
+            if not is_id(job):
                 raise
-            job_id = int(name_or_id)
-        return await services.explaining.explain(job_id, operator(), at=instant)
-
-
-def _moment(text: str) -> "datetime":
-    from cronsvc.web.explain_models import read_moment
+            job_id = int(job)
+        return await client.jobs.explain(job_id, at=at)
 
     try:
-        return read_moment(text)
-    except ValueError as error:
-        raise InvalidInput.of("--at", str(error)) from None
+        found = ask(context, act)
+    except InvalidInput as error:
+        raise InvalidInput.of("--at", "; ".join(each.reason for each in error.errors)) from None
+    print(f"{found.verdict}: {found.summary}")
+    for step in found.steps:
+        print(f"  {step.what:<10} {step.says}")

@@ -67,6 +67,18 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class HostHoldFacts:
+    """That the row waited, or waits (`is_held`), for a host: `reason` is rate, concurrency or breaker."""
+
+    host: str
+    reason: str
+    times: int
+    held_from: datetime
+    held_until: datetime
+    is_held: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PauseAct:
     """A pause that was in force, as the audit log tells it. `ended_at` None: it still is."""
 
@@ -141,6 +153,7 @@ class Evidence:
     workers: Mapping[str, WorkerFacts] = field(default_factory=dict)
     others: tuple[Execution, ...] = ()  # of the same job, unfinished when it mattered
     queue: QueueFacts | None = None
+    host_holds: tuple[HostHoldFacts, ...] = ()
     cover: Execution | None = None  # the range row in which the instant lies
     named_by: datetime | None = None  # a later row that names the instant as the one before it
     row_before: datetime | None = None  # the last instant of the schedule before it that has a row

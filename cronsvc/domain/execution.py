@@ -131,7 +131,7 @@ class Outcome:
 
     `error` is None for success. `retryable` and `retry_after` (seconds) matter only with an error. `result` is JSON,
     capped by the executor; `excerpt` is what the target answered, capped at 64 KB. With `awaiting` the attempt has not
-    ended, only left the worker.
+    ended, only left the worker. `elsewhere`: the last word was another host's, to which the target had redirected.
     """
 
     error: ErrorDetail | None = None
@@ -141,6 +141,7 @@ class Outcome:
     http_status: int | None = None
     excerpt: str | None = None
     awaiting: Awaiting | None = None
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

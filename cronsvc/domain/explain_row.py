@@ -10,6 +10,7 @@ from cronsvc.domain.evidence import Evidence, Record, Step, Verdict, WorkerFacts
 from cronsvc.domain.execution import Attempt, Execution, Reason, Status, Trigger
 from cronsvc.domain.explain_callback import callback_steps, waiting_words
 from cronsvc.domain.explain_dependency import cause_facts, cause_words, children_words
+from cronsvc.domain.explain_hosts import holding_words, host_steps
 
 _NO_TIME = timedelta(0)
 
@@ -53,6 +54,7 @@ def row_steps(evidence: Evidence, record: Record) -> Iterator[Step]:
         yield skipped(evidence, execution)
         return
     yield from _dispatched(record)
+    yield from host_steps(evidence)
     yield from _attempts(evidence)
     yield from callback_steps(execution)
     yield from _claimed(evidence, record)
@@ -92,6 +94,8 @@ def _queued_verdict(evidence: Evidence, record: Record) -> tuple[Verdict, str]:
     execution = record.execution
     if record.held is not None:
         return Verdict.HELD, f"It is recorded and held: {_HELD.get(record.held, ('', record.held))[1]}."
+    if (words := holding_words(evidence)) is not None:
+        return Verdict.HELD, f"It is recorded and held: {words}."
     if record.ready_at > evidence.now:
         what = "its next attempt can begin" if execution.attempt else "it can begin"
         return Verdict.WAITING, f"It is recorded and waits: {what} at {moment(record.ready_at)}."

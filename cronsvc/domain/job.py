@@ -72,6 +72,7 @@ class JobDefinition:
     namespace: str = "default"
     description: str = ""
     tags: tuple[str, ...] = ()
+    group: str | None = None  # the one group it belongs to within its namespace
     max_runs: int | None = None
     jitter_seconds: int = 0
     misfire_policy: MisfirePolicy = MisfirePolicy.FIRE_ONCE
@@ -115,6 +116,8 @@ class Job:
     quarantine_reason: str | None
     created_at: datetime
     updated_at: datetime
+    template_id: int | None = None  # what it was made from, and the revision that was applied last
+    template_revision: int | None = None
 
     @property
     def upcoming_fire_time(self) -> datetime | None:

@@ -11,7 +11,7 @@ an at-most-once job, always opens its own connection: a reset is then the target
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -21,6 +21,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from cronsvc.domain.egress_list import host_key
 from cronsvc.domain.execution import ErrorDetail, Outcome
 from cronsvc.errors import InvalidInput
 from cronsvc.executors.api_call_answer import EXCERPT_BYTES, Exchange
@@ -43,7 +44,7 @@ from cronsvc.executors.api_call_troubles import KNOWN, reason_of, trouble_of
 from cronsvc.executors.api_call_url import wire_spellings
 from cronsvc.executors.base import ExecutorSettings, RunContext
 from cronsvc.executors.config_faults import PATH
-from cronsvc.executors.egress import Egress
+from cronsvc.executors.egress import Egress, address_rule, connecting
 from cronsvc.executors.outcomes import Trouble, http_date, judge, refused, retry_after_seconds
 
 EXAMINED_AT_ONCE = 2
@@ -108,6 +109,19 @@ class ApiCall:
             return _outcome(config, exchange, context, Trouble.UNEXPECTED_BODY, lacking)
         return taken_over(config, exchange) or _outcome(config, exchange, context, None, "", kept=bearer.was_kept)
 
+    def host(self, config: PreparedCall) -> str:
+        """See `options`: redirects and token servers are not counted."""
+        return host_key(config.url.raw_host or "")
+
+    def hosts(self, config: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+        """See `options`."""
+        try:
+            call = self.parse(config)
+        except InvalidInput:
+            return ()
+        token = () if call.auth.token is None else (("auth.tokenUrl", URL(call.auth.token.url)),)
+        return [(f"{PATH}.{field}", host_key(url.raw_host or "")) for field, url in (("url", call.url), *token)]
+
     async def close(self) -> None:
         """Close all connections; later runs would open new ones."""
         await self._sessions.close()
@@ -128,12 +142,14 @@ class ApiCall:
         if wanted is None:
             return _Bearer()
         url, tls = URL(wanted.url), None if config.tls is None else config.tls.elsewhere()
+        rule = address_rule(context.egress, url.raw_host or "", "token request")
 
         async def fetch(credentials: Credentials) -> Answer:
             for text in credentials.derived:
                 context.secrets.hide(text)
             try:
-                return await self._fetch(url, credentials, tls)
+                with connecting(rule):
+                    return await self._fetch(url, credentials, tls)
             except UnusableTls:
                 raise
             except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -190,29 +206,34 @@ class ApiCall:
         more: list[tuple[str, str]],
     ) -> aiohttp.ClientResponse:
         tls = config.tls if hop.at_home or config.tls is None else config.tls.elsewhere()
-        keeps = context.attempt == 1 and not context.at_most_once and tls is None
-        exchange.url = hop.url
+        exchange.url, host = hop.url, hop.url.raw_host or ""
+        rule = address_rule(context.egress, host, "redirect" if exchange.hops else "job")
+        exchange.ruled_by = None if rule is None else context.egress.namespace
+        # A connection that is kept was made for whoever came first: where the address decides, each call makes its own.
+        keeps = context.attempt == 1 and not context.at_most_once and tls is None and rule is None
         signed: list[tuple[str, str]] = []
         if config.signing and hop.at_home and (hop.body is not None or config.body is None):
             at = int(time.time())  # receivers compare it with their own clocks, so it has to be a wall clock's
             signed = signature_headers(
                 config.signing, idempotency_key=context.idempotency_key, at=at, body=hop.body or b""
             )
-        return await self._sessions.session(hop.listed_host, keeps=keeps).request(
-            hop.method,
-            hop.url,
-            headers=[*hop.headers, *_own_headers(context), *signed, *more],
-            data=hop.body,
-            allow_redirects=False,
-            skip_auto_headers=("Content-Type",),
-            trace_request_ctx=exchange,
-            timeout=aiohttp.ClientTimeout(
-                total=None,
-                sock_connect=config.timeouts.connect or CONNECT_SECONDS,
-                sock_read=config.timeouts.idle,
-            ),
-            **await self._sessions.tls_options(tls),
-        )
+        options = await self._sessions.tls_options(tls)
+        with connecting(rule):
+            return await self._sessions.session(hop.listed_host, keeps=keeps).request(
+                hop.method,
+                hop.url,
+                headers=[*hop.headers, *_own_headers(context), *signed, *more],
+                data=hop.body,
+                allow_redirects=False,
+                skip_auto_headers=("Content-Type",),
+                trace_request_ctx=exchange,
+                timeout=aiohttp.ClientTimeout(
+                    total=None,
+                    sock_connect=config.timeouts.connect or CONNECT_SECONDS,
+                    sock_read=config.timeouts.idle,
+                ),
+                **options,
+            )
 
     def _following(self, hop: Hop, config: PreparedCall, exchange: Exchange) -> Hop | None:
         """The next request when the answer is a redirect to be followed; EgressDenied: it leads where none may."""
@@ -301,6 +322,7 @@ def _outcome(
         retry_after=_retry_after(exchange) if verdict.retryable else None,
         http_status=status,
         excerpt=excerpt,
+        elsewhere=exchange.url is not None and exchange.url.raw_host != config.url.raw_host,
     )
 
 

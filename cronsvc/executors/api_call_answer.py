@@ -46,6 +46,7 @@ class Exchange:
     written: bool = False  # the request may have reached the target
     url: URL | None = None  # where it went last
     hops: int = 0  # redirects that were followed
+    ruled_by: str | None = None  # the namespace whose egress list decides by address where it may go
     not_followed: str | None = None  # why the redirect that is the answer was not
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from cronsvc.executors.api_call_config import PreparedCall
 from cronsvc.executors.api_call_oauth import TokenRefused
 from cronsvc.executors.api_call_sessions import CONNECT_SECONDS
 from cronsvc.executors.api_call_tls import UnusableTls
-from cronsvc.executors.egress import EgressDenied
+from cronsvc.executors.egress import EgressDenied, NotListed
 from cronsvc.executors.outcomes import Trouble
 
 KNOWN = (aiohttp.ClientError, OSError, TimeoutError, ValueError, TokenRefused)
@@ -60,6 +60,13 @@ def reason_of(error: Exception, config: PreparedCall, exchange: Exchange) -> str
             return f"{target} has a certificate that was not accepted: {fault.verify_message}"
         case aiohttp.ClientConnectorDNSError():
             return f"no address was found for {url.raw_host}"
+        case NotListed(words):
+            return words
+        case aiohttp.ClientConnectorError(os_error=EgressDenied()) if exchange.ruled_by is not None:
+            return (
+                f"the address of {url.raw_host} is not public, or in none of the networks that the egress list of the "
+                f"namespace {exchange.ruled_by!r} has"
+            )
         case EgressDenied() | aiohttp.ClientConnectorError(os_error=EgressDenied()):
             whose = "redirect's" if exchange.hops or isinstance(error, EgressDenied) else "target's"
             return f"the {whose} address is not public; the operator can permit it in CRONSVC_EGRESS_ALLOW"

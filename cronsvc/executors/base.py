@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 
 from cronsvc.config import Settings
 from cronsvc.config_values import Command
+from cronsvc.domain.egress_list import EVERYTHING, NamespaceEgress
 from cronsvc.domain.execution import Outcome
 from cronsvc.errors import FieldError, InvalidInput
 from cronsvc.executors.fan_out import FanOut
@@ -130,6 +131,7 @@ class RunContext:
     secrets: Secrets = field(default_factory=NoSecrets, repr=False, compare=False)
     callback_tokens: CallbackTokens | None = field(default=None, repr=False, compare=False)
     fan_out: FanOut | None = field(default=None, repr=False, compare=False)  # None: nobody can start children here
+    egress: NamespaceEgress = EVERYTHING  # what the namespace of the job may call
 
     @property
     def at_most_once(self) -> bool:

@@ -10,12 +10,16 @@ Redirects and proxies would open a second way out; `api_call.py` uses neither.
 import errno
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from yarl import URL
 
+from cronsvc.domain.egress_list import NamespaceEgress
 from cronsvc.errors import ConfigError, InvalidInput
 
 Address = IPv4Address | IPv6Address
@@ -86,6 +90,21 @@ HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62}
 NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 
 
+# What else the address of a connection that is being made must pass: a namespace's list, where it names networks. It
+# belongs to the task that connects, so that one connector serves every namespace.
+CONNECTING: ContextVar[Callable[[Address], bool] | None] = ContextVar("connecting", default=None)
+
+
+@contextmanager
+def connecting(rule: Callable[[Address], bool] | None) -> Iterator[None]:
+    """Have the addresses of connections that are made in the block pass `rule` as well as the guard."""
+    token = CONNECTING.set(rule)
+    try:
+        yield
+    finally:
+        CONNECTING.reset(token)
+
+
 class EgressDenied(OSError):
     """The connection was not attempted because its address is not permitted.
 
@@ -94,6 +113,23 @@ class EgressDenied(OSError):
 
     def __init__(self) -> None:
         super().__init__(errno.EACCES, "the address is not permitted")
+
+
+class NotListed(EgressDenied):
+    """The connection was not attempted because the egress list of the job's namespace does not permit its host."""
+
+    __match_args__ = ("words",)
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words
+
+
+def address_rule(egress: NamespaceEgress, host: str, who: str) -> Callable[[Address], bool] | None:
+    """What the addresses of a host must pass by a namespace's lists; None: they name it. NotListed: none would do."""
+    if (fault := egress.refusal(host)) is not None:
+        raise NotListed(f"the {who} {fault}")
+    return partial(egress.permits, host) if egress.asks_for_address(host) else None
 
 
 class TargetRefused(InvalidInput):
@@ -182,7 +218,8 @@ class Egress:
         family, kind, protocol, _, target = info
         address = _address(str(target[0])) if family in (socket.AF_INET, socket.AF_INET6) else None
         permits = self.permits_for_listed_host if listed_host else self.permits
-        if address is None or not permits(address):
+        rule = CONNECTING.get()
+        if address is None or not permits(address) or (rule is not None and not rule(address)):
             raise EgressDenied
         made = socket.socket(family, kind, protocol)
         made.setblocking(False)

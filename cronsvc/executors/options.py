@@ -6,10 +6,12 @@
 `secret_members` are the members of a config in which `{{secret:name}}` may stand; without it there are none.
 `routing` are the members that decide where or how a run is sent: where a config names secrets, params that another
 execution hands on may touch none of them; without it there are none.
+`host(config)` is the host that a parsed config calls, `hosts(config)` are those that a config as it was written names,
+each with its field; without them a type calls nobody whose budgets, breakers and egress lists are known.
 `role` is what a caller needs to define, change or give params to jobs of the type; without it `operator`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from cronsvc.domain.job import merge_params
@@ -44,6 +46,31 @@ class Deriving(Protocol):
     def derived(self, config: Mapping[str, Any], values: Mapping[str, str]) -> Collection[str]:
         """These spellings, for a config and the secrets it names; raises InvalidInput when they make no run."""
         ...
+
+
+@runtime_checkable
+class Calling(Protocol):
+    """A job type that calls a host, so that budgets, breakers and the lists of namespaces concern it."""
+
+    def host(self, config: Any) -> str:
+        """The host that a run with what `parse` returned calls first, spelled as `host_key` does."""
+        ...
+
+    def hosts(self, config: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+        """(field, host) of every host that a config names; none for one that `parse` refuses."""
+        ...
+
+
+def host_called(executor: Executor, config: Any) -> str | None:
+    """The host that a run with this parsed config calls first; None: nobody knows."""
+    theirs: Calling | None = executor if isinstance(executor, Calling) else None
+    return None if theirs is None else theirs.host(config)
+
+
+def hosts_named(executor: Executor | None, config: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """(field, host) of the hosts that a config names, as far as anybody knows."""
+    theirs: Calling | None = executor if isinstance(executor, Calling) else None
+    return () if theirs is None else theirs.hosts(config)
 
 
 async def examined(executor: Executor | None, config: Mapping[str, Any]) -> list[FieldError]:

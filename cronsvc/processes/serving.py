@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Generator
 import uvicorn
 
 from cronsvc.errors import ConfigError
+from cronsvc.processes.http_protocol import BoundedHttp
 
 SHUTDOWN_SECONDS = 5
 # Longer than the 90 s for which platforms' routers keep idle connections, so that it is never us who hang up first.
@@ -65,6 +66,7 @@ async def serve(
     server = _Server(
         uvicorn.Config(
             application,
+            http=BoundedHttp,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -21,9 +21,11 @@ from cronsvc.services.callbacks import Callbacks
 from cronsvc.services.dead_letters import DeadLetters
 from cronsvc.services.dependencies import Dependencies
 from cronsvc.services.dispatch import Dispatcher
+from cronsvc.services.egress_lists import EgressLists
 from cronsvc.services.ending import Endings
 from cronsvc.services.executions import Executions
 from cronsvc.services.explaining import Explaining
+from cronsvc.services.groups import Groups
 from cronsvc.services.history import History
 from cronsvc.services.job_limits import JobLimits
 from cronsvc.services.jobs import Jobs
@@ -36,6 +38,8 @@ from cronsvc.services.sealing import Keyring
 from cronsvc.services.secrets import Secrets
 from cronsvc.services.self_check import SelfCheck
 from cronsvc.services.status import StatusReader
+from cronsvc.services.target_hosts import TargetHosts
+from cronsvc.services.templates import Templates
 from cronsvc.services.tokens import Tokens
 from cronsvc.services.windows import Windows
 from cronsvc.web.rate_limits import RateLimits
@@ -90,6 +94,10 @@ async def wired(settings: Settings, *, application_name: str, max_size: int | No
             auditing=Auditing(database),
             rate_limits=RateLimits(counts, settings.rates()) if settings.rates() else None,
             replays=Replays(database),
+            target_hosts=TargetHosts(database),
+            egress_lists=EgressLists(database),
+            templates=Templates(database),
+            groups=Groups(database),
         )
 
 

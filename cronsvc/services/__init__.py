@@ -15,6 +15,8 @@ The life of one firing, in the order of the files to read:
               that was frozen meanwhile writes nothing. A failure with attempts left goes back to QUEUED. T5. When a
               worker's lease runs out, what it held is counted as lost and tried again, or FAILED(lost) when it must not
               be: nobody knows whether its target was called, and the row says so.
+`outbound`    Before an attempt calls a host: what its namespace may call, and whether the host's budget and breaker
+              have room. If not, the claim is given back in one transaction with the reason, and no attempt is spent.
 `secret_reading`  Secrets for attempts, and their masks over all that is kept of them; people keep them by `secrets`.
 `stopping`    An attempt ends early: a person cancelled it, its lease is gone, or its process drains.
 `backfilling` The past on purpose: schedulers step through windows that people named, a few instants at a time. A step

@@ -13,7 +13,9 @@ from datetime import datetime
 
 from cronsvc.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound, Unauthenticated
 from cronsvc.services.callers import Caller, Grant, Role
+from cronsvc.services.job_validation import check_filter
 from cronsvc.services.key_text import PREFIX, digest, key_id_of, new_key
+from cronsvc.services.paging import IdSort, Page, check_limit, page_of
 from cronsvc.services.sessions import SESSION_LIFETIME, Sessions
 from cronsvc.services.tokens import Tokens
 from cronsvc.store import audit, clock, keys
@@ -79,6 +81,31 @@ class Access:
         async with self._db.statements() as conn:
             found = await keys.all_keys(conn)
         return [key for key in found if caller is None or _reaches_no_further(key.namespaces, caller)]
+
+    async def page_of_keys(
+        self,
+        caller: Caller,
+        *,
+        name: str | None = None,
+        is_live: bool | None = None,
+        sort: IdSort = IdSort.OLDEST,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[ApiKey]:
+        """Keys that reach no further than the caller. `is_live`: neither revoked nor expired; False: one of them."""
+        check_filter("name", name)
+        edge = sort.edge("keys", cursor)
+        async with self._db.statements() as conn:
+            rows = await keys.page(
+                conn,
+                namespaces=caller.namespaces,
+                name=name,
+                is_live=is_live,
+                edge=edge,
+                limit=check_limit(limit) + 1,
+            )
+        page = page_of(rows, limit, lambda each: sort.cursor("keys", each[0]))
+        return Page(tuple(key for _, key in page.items), page.next_cursor)
 
     async def revoke_key(self, key_id: str, caller: Caller) -> ApiKey:
         """End a key and its sessions for good, by its public id. NotFound: no such live key for this caller."""

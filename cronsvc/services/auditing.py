@@ -88,15 +88,19 @@ class Auditing:
         wanted: Wanted,
         *,
         namespace: str | None = None,
+        oldest_first: bool = False,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Entry]:
-        """Entries, newest first. A namespace the caller may not see has none."""
+        """Entries by time, newest first unless told. A namespace the caller may not see has none."""
         wanted = _bounded(wanted, namespace, caller)
-        edge = read_time_cursor("audit", cursor)
+        kind = "audit at" if oldest_first else "audit"
+        edge = read_time_cursor(kind, cursor)
         async with self._db.statements() as conn:
-            found = await audit_entries.page(conn, wanted, edge=edge, limit=check_limit(limit) + 1)
-        return page_of(found, limit, lambda entry: time_cursor("audit", entry.at, entry.id))
+            found = await audit_entries.page(
+                conn, wanted, edge=edge, newest_first=not oldest_first, limit=check_limit(limit) + 1
+            )
+        return page_of(found, limit, lambda entry: time_cursor(kind, entry.at, entry.id))
 
     async def export(
         self,

@@ -28,7 +28,7 @@ from cronsvc.services import slow_checks
 from cronsvc.services.access import Caller
 from cronsvc.services.backfilling import call_off
 from cronsvc.services.job_validation import check_note, check_params
-from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_id_cursor
+from cronsvc.services.paging import IdSort, Page, check_limit, page_of
 from cronsvc.services.secret_validation import params_faults
 from cronsvc.services.type_roles import check_type_role
 from cronsvc.store import audit, backfill_steps, backfills, clock, jobs, partitions, recoveries, running
@@ -128,11 +128,12 @@ class Backfills:
         job_id: int | None = None,
         recovery_id: int | None = None,
         status: BackfillStatus | None = None,
+        sort: IdSort = IdSort.NEWEST,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Progress]:
-        """Backfills, newest first."""
-        before = read_id_cursor("backfills", cursor)
+        """Backfills in the order of `sort`."""
+        edge = sort.edge("backfills", cursor)
         async with self._db.statements() as conn:
             found = await backfills.page(
                 conn,
@@ -140,11 +141,11 @@ class Backfills:
                 job_id=job_id,
                 recovery_id=recovery_id,
                 status=status,
-                before_id=before,
+                edge=edge,
                 limit=check_limit(limit) + 1,
             )
             rows = await progress(conn, found)
-        return page_of(rows, limit, lambda each: id_cursor("backfills", each.backfill.id))
+        return page_of(rows, limit, lambda each: sort.cursor("backfills", each.backfill.id))
 
     async def cancel(self, backfill_id: int, caller: Caller) -> Progress:
         """Start no further instant and cancel what waits; what runs ends. Cancelled before: no change."""

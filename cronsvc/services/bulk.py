@@ -42,7 +42,7 @@ class Bulk:
     async def select(self, selector: JobSelector, caller: Caller) -> list[int]:
         """The ids of the live jobs that match, in order. InvalidInput: nothing is said, or more than 1,000 match."""
         if selector == EVERYTHING:
-            raise InvalidInput.of("selector", "is empty: say which jobs by tags, namespace, queue or namePrefix")
+            raise InvalidInput.of("selector", "is empty: say which jobs by tags, namespace, group, queue or namePrefix")
         chosen = chosen_by(selector, caller)
         found: list[int] = []
         while chosen is not None:

@@ -34,6 +34,7 @@ class JobSelector:
 
     tags: tuple[str, ...] | None = None
     namespace: str | None = None
+    group: str | None = None
     queue: str | None = None
     name_prefix: str | None = None
     job_ids: tuple[int, ...] | None = None
@@ -127,7 +128,8 @@ def chosen_by(selector: JobSelector, caller: Caller) -> Chosen | None:
         bad.append(FieldError("jobIds", f"has more than {MOST_IDS} ids; send them in parts"))
     if bad:
         raise InvalidInput(bad)
-    texts = [("namespace", selector.namespace), ("queue", selector.queue), ("namePrefix", selector.name_prefix)]
+    texts = [("namespace", selector.namespace), ("group", selector.group), ("queue", selector.queue)]
+    texts.append(("namePrefix", selector.name_prefix))
     for name, text in [*texts, *(("tags", tag) for tag in selector.tags or ())]:
         check_filter(name, text)
     namespaces = caller.namespaces
@@ -138,4 +140,4 @@ def chosen_by(selector: JobSelector, caller: Caller) -> Chosen | None:
     job_ids = selector.job_ids
     if job_ids is not None:
         job_ids = tuple(job_id for job_id in job_ids if 0 < job_id <= _GREATEST_ID)
-    return Chosen(namespaces, selector.tags, selector.queue, selector.name_prefix, job_ids)
+    return Chosen(namespaces, selector.tags, selector.group, selector.queue, selector.name_prefix, job_ids)

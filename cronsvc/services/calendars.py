@@ -14,7 +14,7 @@ from cronsvc.domain.calendars import ClosedDays
 from cronsvc.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound, PreconditionFailed
 from cronsvc.services.access import Caller
 from cronsvc.services.job_validation import check_filter
-from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_id_cursor
+from cronsvc.services.paging import IdSort, Page, check_limit, page_of
 from cronsvc.store import audit, calendars, clock
 from cronsvc.store.calendars import Calendar, CalendarFields
 from cronsvc.store.pool import Conn, Database
@@ -60,14 +60,25 @@ class Calendars:
         async with self.db.statements() as conn:
             return await clock.now(conn)
 
-    async def list(self, caller: Caller, *, cursor: str | None = None, limit: int = 50) -> Page[Calendar]:
-        """Calendars, newest first."""
-        before = read_id_cursor("calendars", cursor)
+    async def list(
+        self,
+        caller: Caller,
+        *,
+        namespace: str | None = None,
+        name: str | None = None,
+        sort: IdSort = IdSort.NEWEST,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Calendar]:
+        """Calendars in the order of `sort`. A namespace the caller may not see has none."""
+        check_filter("namespace", namespace)
+        check_filter("name", name)
+        edge, wanted = sort.edge("calendars", cursor), caller.namespaces
+        if namespace is not None:
+            wanted = (namespace,) if caller.sees(namespace) else ()
         async with self.db.statements() as conn:
-            found = await calendars.page(
-                conn, namespaces=caller.namespaces, before_id=before, limit=check_limit(limit) + 1
-            )
-        return page_of(found, limit, lambda each: id_cursor("calendars", each.id))
+            found = await calendars.page(conn, namespaces=wanted, name=name, edge=edge, limit=check_limit(limit) + 1)
+        return page_of(found, limit, lambda each: sort.cursor("calendars", each.id))
 
     async def replace(
         self, calendar_id: int, fields: CalendarFields, caller: Caller, *, if_revision: int | None = None

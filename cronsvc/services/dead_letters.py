@@ -57,14 +57,23 @@ class DeadLetters:
         self._dispatcher = dispatcher
 
     async def list(
-        self, caller: Caller, wanted: Wanted | None = None, *, cursor: str | None = None, limit: int = 50
+        self,
+        caller: Caller,
+        wanted: Wanted | None = None,
+        *,
+        earliest_first: bool = False,
+        cursor: str | None = None,
+        limit: int = 50,
     ) -> Page[Execution]:
-        """Dead letters, the latest scheduled time first; those of deleted jobs too."""
-        before = read_time_cursor(_KIND, cursor)
+        """Dead letters, the latest scheduled time first unless told; those of deleted jobs too."""
+        kind = f"{_KIND} scheduledTime" if earliest_first else _KIND
+        before = read_time_cursor(kind, cursor)
         async with self._db.statements() as conn:
             filter_ = _filter(wanted or Wanted(), caller)
-            found = await dead_letters.page(conn, filter_, before=before, limit=check_limit(limit) + 1)
-        return page_of(found, limit, lambda each: time_cursor(_KIND, each.scheduled_time, each.id))
+            found = await dead_letters.page(
+                conn, filter_, before=before, earliest_first=earliest_first, limit=check_limit(limit) + 1
+            )
+        return page_of(found, limit, lambda each: time_cursor(kind, each.scheduled_time, each.id))
 
     async def redrive(self, execution_id: int, caller: Caller) -> Execution:
         """Let a dead letter run again, now. Conflict: it is none (any more), or its job was deleted.

@@ -10,7 +10,7 @@ from cronsvc.domain.dependencies import Mode, Upstream, read_depends_on
 from cronsvc.domain.execution import Execution, Status
 from cronsvc.errors import NotFound
 from cronsvc.services.access import Caller
-from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_id_cursor
+from cronsvc.services.paging import IdSort, Page, check_limit, page_of
 from cronsvc.store import children, dependencies, executions, jobs
 from cronsvc.store.dependencies import DownstreamRow
 from cronsvc.store.pool import Database
@@ -86,15 +86,16 @@ class Dependencies:
         caller: Caller,
         *,
         status: Status | None = None,
+        sort: IdSort = IdSort.OLDEST,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Children:
-        """The children of an execution in the order they were started, as far as the caller sees their jobs.
+        """The children of an execution, in the order they were started or the other way, that the caller sees.
 
         NotFound: there is no such execution.
         """
         kind = f"children/{execution_id}"
-        after = read_id_cursor(kind, cursor) or 0
+        edge = sort.edge(kind, cursor)
         async with self._db.statements() as conn:
             parent = await executions.find(conn, execution_id) if 0 < execution_id <= GREATEST_ID else None
             if parent is None or not caller.sees(parent.namespace):
@@ -104,11 +105,11 @@ class Dependencies:
                 execution_id,
                 namespaces=caller.namespaces,
                 status=status and status.value,
-                after_id=after,
+                edge=edge,
                 limit=check_limit(limit) + 1,
             )
             counts = await children.counts(conn, execution_id, namespaces=caller.namespaces)
-        return Children(page_of(found, limit, lambda each: id_cursor(kind, each.id)), counts)
+        return Children(page_of(found, limit, lambda each: sort.cursor(kind, each.id)), counts)
 
 
 def _waiter(row: DownstreamRow, job_id: int) -> Waiter | None:

@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, time
 
-from cronsvc.domain.evidence import Evidence, Explanation, Record
+from cronsvc.domain.evidence import Evidence, Explanation, HostHoldFacts, Record
 from cronsvc.domain.execution import Reason, Status
 from cronsvc.domain.explain import explain
 from cronsvc.domain.explain_clock import instant_of_wall
@@ -18,7 +18,7 @@ from cronsvc.errors import InvalidInput, NotFound
 from cronsvc.services.access import Caller
 from cronsvc.services.closed_days import with_closed_days
 from cronsvc.services.status import SCHEDULER_SILENCE
-from cronsvc.store import dependencies, executions, explaining, partitions
+from cronsvc.store import dependencies, executions, explaining, partitions, target_hosts
 from cronsvc.store.explaining import Standing
 from cronsvc.store.pool import Conn, Database
 
@@ -101,7 +101,11 @@ async def _of_row(conn: Conn, evidence: Evidence, record: Record) -> Evidence:
             conn, execution.job_id, before=execution.scheduled_time, then=execution.queued_at
         )
     workers = await explaining.workers(conn, ids)
-    return replace(evidence, attempts=attempts, workers=workers, queue=queue, others=others)
+    holds = tuple(
+        HostHoldFacts(each.host, each.reason, each.times, each.held_from, each.held_until, each.is_held)
+        for each in await target_hosts.holds_of(conn, execution.job_id, execution.scheduled_time)
+    )
+    return replace(evidence, attempts=attempts, workers=workers, queue=queue, others=others, host_holds=holds)
 
 
 async def _of_absence(conn: Conn, found: Standing, evidence: Evidence) -> Evidence:

@@ -185,8 +185,12 @@ def _text_faults(definition: JobDefinition) -> list[FieldError]:
         fault = "begins or ends with a space"
     if fault is not None:
         bad.append(FieldError("name", fault))
-    for field, value in {"namespace": definition.namespace, "queue": definition.queue}.items():
-        if _NAME.fullmatch(value) is None:
+    for field, value in {
+        "namespace": definition.namespace,
+        "queue": definition.queue,
+        "group": definition.group,
+    }.items():
+        if value is not None and _NAME.fullmatch(value) is None:
             bad.append(FieldError(field, _NAME_RULE))
     fault = _text_fault(definition.description, 0, 10_000, lines=True)
     if fault is not None:

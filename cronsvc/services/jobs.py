@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from cronsvc.domain.execution import Execution, Reason, Ticket
 from cronsvc.domain.job import Job, JobDefinition
 from cronsvc.domain.schedule import ScheduleError
+from cronsvc.domain.templates import TemplateUse
 from cronsvc.errors import Conflict, NotFound, PreconditionFailed
 from cronsvc.executors.base import Executor
 from cronsvc.services import job_edits, slow_checks
@@ -25,15 +26,15 @@ from cronsvc.services.job_limits import JobLimits
 from cronsvc.services.job_order import JobSort
 from cronsvc.services.job_sight import allow, known, unknown, visible
 from cronsvc.services.job_validation import check_filter, check_note, check_params, checked
-from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_id_cursor
-from cronsvc.services.pausing import check_until
+from cronsvc.services.paging import IdSort, Page, check_limit, page_of
+from cronsvc.services.pausing import check_until, pause_columns
 from cronsvc.services.preview import check_count, instants
 from cronsvc.services.scheduling import settle
 from cronsvc.services.secret_validation import definition_faults, params_faults
-from cronsvc.services.triggering import OnceKey, Triggered
+from cronsvc.services.triggering import OnceKey, Triggered, ticket_of
 from cronsvc.services.type_roles import check_type_role
 from cronsvc.services.weeks import KnownWeeks
-from cronsvc.store import audit, calendars, clock, executions, job_pages, jobs, partitions
+from cronsvc.store import audit, calendars, clock, executions, job_pages, jobs, partitions, templates
 from cronsvc.store.jobs import JobState, Revision
 from cronsvc.store.pool import Conn, Database
 
@@ -61,10 +62,10 @@ class Jobs:
         self._weeks = KnownWeeks()
         self._limits = limits or JobLimits()
 
-    async def create(self, definition: JobDefinition, caller: Caller) -> Job:
+    async def create(self, definition: JobDefinition, caller: Caller, *, use: TemplateUse | None = None) -> Job:
         """Store a new job, its first fire time worked out. InvalidInput lists every bad field; Conflict: name taken.
 
-        An empty queue name means the default queue.
+        An empty queue name means the default queue. `use`: the template that the definition was made from.
         """
         allow(definition.namespace, caller)
         check_type_role(caller, self._executors, definition)
@@ -77,7 +78,8 @@ class Jobs:
             definition = await with_closed_days(conn, definition)
             more = [*await definition_faults(conn, definition, self._executors), *slow]
             definition = checked(definition, self._executors, now=now, more=more)
-            return await job_edits.create(conn, definition, now=now, limits=self._limits)
+            job = await job_edits.create(conn, definition, now=now, limits=self._limits)
+            return job if use is None else await templates.note_use(conn, job, use)
 
     async def get(self, job_id: int, caller: Caller) -> Job:
         """One job."""
@@ -90,6 +92,8 @@ class Jobs:
         *,
         name: str | None = None,
         tag: str | None = None,
+        group: str | None = None,
+        template_id: int | None = None,
         queue: str | None = None,
         is_active: bool | None = None,
         namespace: str | None = None,
@@ -98,7 +102,7 @@ class Jobs:
         limit: int = 50,
     ) -> Page[Job]:
         """Jobs in the order of `sort`; `name` is the whole name. A namespace the caller may not see has none."""
-        for field, value in {"name": name, "tag": tag, "queue": queue, "namespace": namespace}.items():
+        for field, value in {"name": name, "tag": tag, "group": group, "queue": queue, "namespace": namespace}.items():
             check_filter(field, value)
         after = sort.place(cursor)
         wanted = caller.namespaces
@@ -110,6 +114,8 @@ class Jobs:
                 namespaces=wanted,
                 name=name,
                 tag=tag,
+                group=group,
+                template_id=template_id,
                 queue=queue,
                 is_active=is_active,
                 order=sort.column,
@@ -136,10 +142,11 @@ class Jobs:
         *,
         if_revision: int | None = None,
         rehearsal: Rehearsal | None = None,
+        use: TemplateUse | None = None,
     ) -> Job:
         """`replace` with what `change` makes of the present definition, read under the lock: no edit gets lost.
 
-        A `rehearsal` sees what would be written, and raises, so that nothing is.
+        A `rehearsal` sees what would be written, and raises, so that nothing is. `use`: as for `create`.
         """
         owed: list[Ticket] = []
         slow = await slow_checks.of_edit(self._db, job_id, change, caller, self._executors, if_revision=if_revision)
@@ -151,7 +158,7 @@ class Jobs:
             changed = await job_edits.redefine(conn, locked, definition, self._executors, slow, self._limits)
             if rehearsal is not None:
                 rehearsal(locked, changed, len(owed), await clock.now(conn))
-            return changed
+            return changed if use is None else await templates.note_use(conn, changed, use)
 
     async def delete(self, job_id: int, caller: Caller, *, if_revision: int | None = None) -> None:
         """Delete a job: nothing of it fires again, what waits is cancelled, its history stays. Then it is NotFound."""
@@ -176,8 +183,8 @@ class Jobs:
                     entity="job",
                     entity_id=str(job_id),
                     namespace=paused.definition.namespace,
-                    before=_pause_columns(locked.job),
-                    after=_pause_columns(paused),
+                    before=pause_columns(locked.job),
+                    after=pause_columns(paused),
                 )
             return paused
 
@@ -231,7 +238,7 @@ class Jobs:
                 )
             if once is not None:
                 await once.remember(conn, execution)
-        await self._dispatcher.push([_ticket(execution)])
+        await self._dispatcher.push([ticket_of(execution)])
         return Triggered(execution, replayed=False)
 
     async def trigger_by_name(
@@ -277,16 +284,22 @@ class Jobs:
             return ()  # written by SQL, and not yet seen by the tick that will quarantine it
 
     async def revisions(
-        self, job_id: int, caller: Caller, cursor: str | None = None, limit: int = 50
+        self,
+        job_id: int,
+        caller: Caller,
+        cursor: str | None = None,
+        limit: int = 50,
+        sort: IdSort = IdSort.NEWEST,
     ) -> Page[Revision]:
-        """The definitions a job has had, newest first; a deleted job's too."""
-        before = read_id_cursor("revisions", cursor)
+        """The definitions a job has had, by revision; a deleted job's too."""
+        kind = f"revisions/{job_id}"
+        edge = sort.edge(kind, cursor)
         async with self._db.statements() as conn:
             namespace = await jobs.namespace_of(conn, known(job_id))
             if namespace is None or not caller.sees(namespace):
                 raise unknown(job_id)
-            found = await jobs.revisions(conn, job_id, before=before, limit=check_limit(limit) + 1)
-        return page_of(found, limit, lambda each: id_cursor("revisions", each.revision))
+            found = await jobs.revisions(conn, job_id, edge=edge, limit=check_limit(limit) + 1)
+        return page_of(found, limit, lambda each: sort.cursor(kind, each.revision))
 
     @asynccontextmanager
     async def _editing(
@@ -328,24 +341,3 @@ class Jobs:
 
     def _with_queue(self, definition: JobDefinition) -> JobDefinition:
         return definition if definition.queue else replace(definition, queue=self.default_queue)
-
-
-def _ticket(execution: Execution) -> Ticket:
-    return Ticket(
-        execution_id=execution.id,
-        job_id=execution.job_id,
-        scheduled_time=execution.scheduled_time,
-        claim_no=0,
-        queue=execution.queue,
-        priority=execution.priority,
-    )
-
-
-def _pause_columns(job: Job) -> dict[str, object]:
-    """A pause as the audit log holds it."""
-    pause = job.pause
-    return {
-        "paused_at": pause and pause.at.isoformat(),
-        "paused_until": pause and pause.until and pause.until.isoformat(),
-        "pause_note": pause and pause.note,
-    }

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from cronsvc.domain.execution import Status
 from cronsvc.services.access import Caller
+from cronsvc.services.job_sight import known, visible
 from cronsvc.services.status import SCHEDULER_SILENCE
-from cronsvc.store import dead_letters, monitoring, queues, status
+from cronsvc.store import dead_letters, jobs, monitoring, queues, status
+from cronsvc.store.edges import Edge
 from cronsvc.store.monitoring import Active, Repeating
 from cronsvc.store.pool import Database
 from cronsvc.store.queues import Queue, QueueLoad
@@ -19,7 +21,7 @@ REPEATING_SHOWN = 100
 ACTIVE_SHOWN = 50
 QUEUES_SHOWN = 200
 
-# The share of failures among what ended within a day from which it is worth a look (seed 002).
+# The share of failures among what ended within a day from which it is worth a look.
 FAILURE_ALARM = 0.1
 
 
@@ -42,11 +44,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What will fire, what runs, and how much of each."""
+    """What will fire, what runs, and how much of each; `delayed` (for backoff or jitter) is part of what waits."""
 
     repeating: tuple[Repeating, ...]
     active: tuple[Active, ...]
     counts: Counts
+    delayed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +73,22 @@ class Monitoring:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def snapshot(self, caller: Caller) -> Snapshot:
-        """What will fire next, and what runs."""
+    async def snapshot(self, caller: Caller, *, job_id: int | None = None) -> Snapshot:
+        """What will fire next, and what runs: of all jobs, or of one. NotFound: there is no such job."""
+        within = caller.namespaces
         async with self._db.statements() as conn:
-            return Snapshot(
-                repeating=tuple(await monitoring.repeating(conn, namespaces=caller.namespaces, limit=REPEATING_SHOWN)),
-                active=tuple(await monitoring.active(conn, namespaces=caller.namespaces, limit=ACTIVE_SHOWN)),
-                counts=_counts(
-                    await status.waiting(conn, namespaces=caller.namespaces),
-                    await status.recent_counts(conn, namespaces=caller.namespaces),
-                ),
-            )
+            if job_id is not None:
+                visible(await jobs.find(conn, known(job_id)), job_id, caller)
+                load = await monitoring.job_load(conn, job_id)
+                counts = Counts(load.active, load.waiting, load.completed, load.failed, load.complete)
+                delayed = load.delayed
+            else:
+                unfinished = await status.waiting(conn, namespaces=within)
+                counts = _counts(unfinished, await status.recent_counts(conn, namespaces=within))
+                delayed = (await monitoring.pace(conn, namespaces=within)).delayed
+            found = await monitoring.repeating(conn, namespaces=within, job_id=job_id, limit=REPEATING_SHOWN)
+            active = await monitoring.active(conn, namespaces=within, job_id=job_id, limit=ACTIVE_SHOWN)
+        return Snapshot(tuple(found), tuple(active), counts, delayed)
 
     async def metrics(self, caller: Caller) -> Metrics:
         """Numbers for a dashboard, and what is wrong in words."""
@@ -91,7 +99,7 @@ class Monitoring:
             dead = await dead_letters.count(conn, namespaces=caller.namespaces)
             workers = len(await status.live_workers(conn))
             schedulers = len(await status.live_schedulers(conn, silence=SCHEDULER_SILENCE))
-            named = await queues.page(conn, after=None, limit=QUEUES_SHOWN)
+            named = await queues.page(conn, edge=Edge(ascending=True), limit=QUEUES_SHOWN)
             loads = await queues.loads(conn, [queue.name for queue in named], namespaces=caller.namespaces)
         return Metrics(
             counts=counts,

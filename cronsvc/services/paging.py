@@ -10,9 +10,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 from cronsvc.errors import InvalidInput
+from cronsvc.store.edges import Edge
 
 T = TypeVar("T")
 
@@ -103,6 +105,57 @@ def read_text_cursor(kind: str, cursor: str | None) -> tuple[str, int] | None:
     if not isinstance(text, str) or "\x00" in text or any("\ud800" <= each <= "\udfff" for each in text):
         raise InvalidInput.of("cursor", _NOT_OURS)
     return text, _id(row_id)
+
+
+class IdSort(StrEnum):
+    """Orders of a list that is sorted by id, or by revision: the newest or the oldest first."""
+
+    NEWEST = "-id"
+    OLDEST = "id"
+
+    def edge(self, kind: str, cursor: str | None) -> Edge:
+        """Where a page of the list `kind` begins. InvalidInput: the cursor is of another list, or of another order."""
+        return Edge(read_id_cursor(self._kind(kind), cursor), ascending=self is IdSort.OLDEST)
+
+    def cursor(self, kind: str, row_id: int) -> str:
+        """The cursor that continues behind a row."""
+        return id_cursor(self._kind(kind), row_id)
+
+    def _kind(self, kind: str) -> str:
+        return kind if self is IdSort.NEWEST else f"{kind} id"
+
+
+class NameSort(StrEnum):
+    """Orders of a list that is sorted by name."""
+
+    NAME = "name"
+    BACKWARDS = "-name"
+
+    def edge(self, kind: str, cursor: str | None) -> Edge:
+        """Where a page of the list `kind` begins. InvalidInput as above."""
+        return Edge(read_name_cursor(self._kind(kind), cursor), ascending=self is NameSort.NAME)
+
+    def cursor(self, kind: str, name: str) -> str:
+        """The cursor that continues behind a name."""
+        return name_cursor(self._kind(kind), name)
+
+    def _kind(self, kind: str) -> str:
+        return kind if self is NameSort.NAME else f"{kind} -name"
+
+
+def names_cursor(kind: str, name: str, within: str) -> str:
+    """Encode a cursor for the list `kind`, sorted by name and then by what the name is unique within."""
+    return _encode([kind, name, within])
+
+
+def read_names_cursor(kind: str, cursor: str | None) -> tuple[str, str] | None:
+    """Return the (name, within) to start after, None for the first page; raises InvalidInput as above."""
+    if cursor is None:
+        return None
+    found = _decode(kind, cursor, 2)
+    if not all(isinstance(each, str) and each.isascii() and "\x00" not in each for each in found):
+        raise InvalidInput.of("cursor", _NOT_OURS)
+    return str(found[0]), str(found[1])
 
 
 def _encode(values: list[str | int]) -> str:

@@ -1,8 +1,9 @@
-"""The end of pauses: which ends can be, and those that come by themselves."""
+"""Pauses: which ends they can have, those that come by themselves, and what the audit log says of one."""
 
 import logging
 from datetime import datetime, timedelta
 
+from cronsvc.domain.job import Job
 from cronsvc.errors import InvalidInput
 from cronsvc.services import job_edits
 from cronsvc.store import clock, jobs, ticks
@@ -22,6 +23,16 @@ def check_until(until: datetime | None, now: datetime) -> None:
         raise InvalidInput.of("until", "has no UTC offset; write for example 2026-01-31T09:00:00Z")
     if not now < until <= now + LONGEST_PAUSE:
         raise InvalidInput.of("until", f"lies ahead, by at most ten years; it is {now:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def pause_columns(job: Job) -> dict[str, object]:
+    """A pause as the audit log holds it."""
+    pause = job.pause
+    return {
+        "paused_at": pause and pause.at.isoformat(),
+        "paused_until": pause and pause.until and pause.until.isoformat(),
+        "pause_note": pause and pause.note,
+    }
 
 
 async def resume_ended(db: Database, *, batch: int = 100) -> int:

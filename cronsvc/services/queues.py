@@ -16,7 +16,7 @@ from cronsvc.domain.job import Pause
 from cronsvc.errors import FieldError, Forbidden, InvalidInput, NotFound
 from cronsvc.services.access import Caller
 from cronsvc.services.job_validation import check_note
-from cronsvc.services.paging import Page, check_limit, name_cursor, page_of, read_name_cursor
+from cronsvc.services.paging import NameSort, Page, check_limit, page_of
 from cronsvc.services.pausing import ACTOR, check_until
 from cronsvc.store import clock, jobs, queues
 from cronsvc.store.pool import Conn, Database
@@ -59,14 +59,22 @@ class Queues:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def list(self, caller: Caller, *, cursor: str | None = None, limit: int = 50) -> Page[QueueState]:
-        """Queues in order of name."""
-        after = read_name_cursor("queues", cursor)
+    async def list(
+        self,
+        caller: Caller,
+        *,
+        is_paused: bool | None = None,
+        sort: NameSort = NameSort.NAME,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[QueueState]:
+        """Queues in the order of `sort`; paused ones or others, where `is_paused` says so."""
+        edge = sort.edge("queues", cursor)
         async with self._db.statements() as conn:
-            found = await queues.page(conn, after=after, limit=check_limit(limit) + 1)
+            found = await queues.page(conn, is_paused=is_paused, edge=edge, limit=check_limit(limit) + 1)
             loads = await queues.loads(conn, [each.name for each in found], namespaces=caller.namespaces)
         states = [QueueState(each, loads[each.name]) for each in found]
-        return page_of(states, limit, lambda each: name_cursor("queues", each.name))
+        return page_of(states, limit, lambda each: sort.cursor("queues", each.name))
 
     async def get(self, name: str, caller: Caller) -> QueueState:
         """One queue."""

@@ -37,7 +37,7 @@ from cronsvc.services.backfills import (
     wanted_of,
 )
 from cronsvc.services.job_validation import check_filter, check_note
-from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_id_cursor
+from cronsvc.services.paging import IdSort, Page, check_limit, page_of
 from cronsvc.store import audit, backfill_steps, backfills, clock, jobs, recoveries, running
 from cronsvc.store.pool import Conn, Database
 
@@ -125,15 +125,23 @@ class Recoveries:
             found = await recoveries.find_recovery(conn, recovery_id) if 0 < recovery_id <= GREATEST_ID else None
             return (await _progress(conn, [_visible(found, recovery_id, caller)]))[0]
 
-    async def list(self, caller: Caller, *, cursor: str | None = None, limit: int = 50) -> Page[RecoveryProgress]:
-        """Recoveries, newest first."""
-        before = read_id_cursor("recoveries", cursor)
+    async def list(
+        self,
+        caller: Caller,
+        *,
+        status: BackfillStatus | None = None,
+        sort: IdSort = IdSort.NEWEST,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[RecoveryProgress]:
+        """Recoveries in the order of `sort`."""
+        edge = sort.edge("recoveries", cursor)
         async with self._db.statements() as conn:
             found = await recoveries.page_of_recoveries(
-                conn, namespaces=caller.namespaces, before_id=before, limit=check_limit(limit) + 1
+                conn, namespaces=caller.namespaces, status=status, edge=edge, limit=check_limit(limit) + 1
             )
             rows = await _progress(conn, found)
-        return page_of(rows, limit, lambda each: id_cursor("recoveries", each.recovery.id))
+        return page_of(rows, limit, lambda each: sort.cursor("recoveries", each.recovery.id))
 
     async def cancel(self, recovery_id: int, caller: Caller) -> RecoveryProgress:
         """Cancel all of its backfills that have not ended. Cancelled before: no change; Conflict when finished."""

@@ -14,13 +14,14 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from cronsvc.domain.egress_list import NamespaceEgress
 from cronsvc.domain.execution import Claimed, ErrorDetail, Finish, Outcome, Status, Ticket, Trigger
 from cronsvc.domain.finish import after_loss, after_outcome, hand_back
 from cronsvc.domain.job import JobDefinition
 from cronsvc.domain.retry import Backoff
 from cronsvc.errors import InvalidInput, Unavailable
 from cronsvc.executors.base import Executor, NotInstalled, RunContext, SecretFault
-from cronsvc.executors.options import merged
+from cronsvc.executors.options import host_called, merged
 from cronsvc.executors.outcomes import refused
 from cronsvc.services.admission import claim_limited
 from cronsvc.services.batching import MicroBatch
@@ -29,6 +30,7 @@ from cronsvc.services.failing import finish_steering
 from cronsvc.services.family import Family
 from cronsvc.services.finishing import Ends
 from cronsvc.services.handed_on import fault_of_handed_on
+from cronsvc.services.outbound import Outbound
 from cronsvc.services.reporting import Report, Reports
 from cronsvc.services.secret_reading import AttemptSecrets, SecretReader
 from cronsvc.services.stopping import Run
@@ -103,6 +105,7 @@ class Runner:
         self._claims: MicroBatch[Ticket, Claimed | None] = MicroBatch(self._claim)
         self._ends = Ends(db)
         self._reports = Reports(db)
+        self._outbound = Outbound(db)
         self._runs: dict[Key, Run] = {}
         self._in_hand: set[Key] = set()  # from the claim until this process lets go of it
         self._begun: set[Key] = set()  # from the executor's start until the end is written or refused
@@ -174,7 +177,8 @@ class Runner:
 
     async def flush(self, seconds: float) -> bool:
         """Wait until every end is written; False when Postgres did not take them all in that time."""
-        return await self._ends.flush(seconds)
+        written, _ = await asyncio.gather(self._ends.flush(seconds), self._outbound.flush(seconds))
+        return written
 
     async def _attempt(self, claimed: Claimed) -> Finish | None:
         """Run the claimed execution; None when its lease lapsed and the row is no longer ours to write."""
@@ -205,10 +209,16 @@ class Runner:
             _log.exception("job type %s cannot read execution %s", definition.task_payload.type, claimed.execution_id)
             fault = ErrorDetail("executor_error", f"the executor raised {type(error).__name__} in parse")
             return after_outcome(claimed, Outcome(error=fault, retryable=False), definition.backoff)
+        try:
+            passage = await self._outbound.passage(claimed, definition.namespace, host_called(executor, config))
+        except (Unavailable, asyncio.CancelledError):
+            return hand_back(claimed, seconds=1.0)
+        if passage is None:
+            return None  # its host is not to be called now: it was given back with the reason
         report = self._reports.open(claimed)
         secrets = self._secrets.attempt(definition.namespace)
-        attempt = _execute(executor, config, claimed, definition, report, self._db, secrets)
-        finish = await self._run(claimed, definition, attempt)
+        attempt = _execute(executor, config, claimed, definition, report, self._db, secrets, passage.egress)
+        finish = await self._run(claimed, definition, passage.watched(attempt))
         return None if finish is None else replace(finish, **report.close())
 
     async def _run(
@@ -281,6 +291,7 @@ async def _execute(
     report: Report,
     db: Database,
     secrets: AttemptSecrets,
+    egress: NamespaceEgress,
 ) -> Outcome:
     """Run under the job's timeout; whatever goes wrong comes back as an Outcome, but for a cancellation.
 
@@ -301,6 +312,7 @@ async def _execute(
         secrets=secrets,
         callback_tokens=Tokens(db, claimed),
         fan_out=Family(db, claimed),
+        egress=egress,
     )
     try:
         async with asyncio.timeout(context.timeout_seconds + 1.0):  # the executor's own deadline comes first

@@ -1,4 +1,8 @@
-"""What is asked of the `{{secret:name}}` in a config before it is written: right places, right names, secrets there."""
+"""What is asked of a config in the transaction that writes it, of what others have set for its namespace.
+
+Each `{{secret:name}}` stands in a right place and names a secret that is there; each host that is named is one that the
+namespace's egress list permits, as far as its name says that.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,8 +11,8 @@ from cronsvc.domain.job import Job, JobDefinition
 from cronsvc.domain.secret_references import NAME_RULE, Reference, references
 from cronsvc.errors import FieldError
 from cronsvc.executors.base import Executor
-from cronsvc.executors.options import merged, secret_members
-from cronsvc.store import secrets
+from cronsvc.executors.options import hosts_named, merged, secret_members
+from cronsvc.store import egress_lists, secrets
 from cronsvc.store.pool import Conn
 
 PATH = "taskPayload.config"
@@ -17,31 +21,46 @@ PATH = "taskPayload.config"
 async def definition_faults(
     conn: Conn, definition: JobDefinition, executors: Mapping[str, Executor], *, stored: JobDefinition | None = None
 ) -> list[FieldError]:
-    """`secret_faults` of a definition. `stored` is the one it replaces, in the same or in another namespace."""
+    """`secret_faults` and `egress_faults` of a definition. `stored` is the one it replaces, wherever it was."""
     payload = definition.task_payload
     kept = stored is not None and stored.namespace == definition.namespace
-    return await secret_faults(
+    executor = executors.get(payload.type)
+    bad = await secret_faults(
         conn,
-        executors.get(payload.type),
+        executor,
         payload.config,
         namespace=definition.namespace,
         stored=stored.task_payload.config if stored is not None and kept else None,
     )
+    if kept and stored is not None and stored.task_payload == payload:
+        return bad  # a list that came later must not lock the other fields; workers keep to it
+    return [*bad, *await egress_faults(conn, executor, payload.config, namespace=definition.namespace)]
 
 
 async def params_faults(conn: Conn, job: Job, params: object, executors: Mapping[str, Executor]) -> list[FieldError]:
-    """`secret_faults` of a run with these params over the job's config."""
+    """`secret_faults` and `egress_faults` of a run with these params over the job's config."""
     if not isinstance(params, Mapping) or not params:
         return []
     payload = job.definition.task_payload
-    executor = executors.get(payload.type)
-    return await secret_faults(
-        conn,
-        executor,
-        merged(executor, payload.config, params),
-        namespace=job.definition.namespace,
-        stored=payload.config,
-    )
+    executor, namespace = executors.get(payload.type), job.definition.namespace
+    config = merged(executor, payload.config, params)
+    bad = await secret_faults(conn, executor, config, namespace=namespace, stored=payload.config)
+    return [*bad, *await egress_faults(conn, executor, config, namespace=namespace)]
+
+
+async def egress_faults(
+    conn: Conn, executor: Executor | None, config: Mapping[str, Any], *, namespace: str
+) -> list[FieldError]:
+    """Every host of a config that the lists of its namespace do not permit, by its field."""
+    try:
+        named = hosts_named(executor, config)
+    except RecursionError:
+        return []  # nested too deeply, which the check of the payload says
+    if not named:
+        return []
+    egress = await egress_lists.egress_of(conn, namespace)
+    found = ((field, egress.refusal(host)) for field, host in named)
+    return [FieldError(field, fault) for field, fault in found if fault is not None]
 
 
 async def secret_faults(

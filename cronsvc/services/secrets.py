@@ -10,7 +10,7 @@ from cronsvc.domain.masking import SHORTEST
 from cronsvc.domain.secret_references import NAME, NAME_RULE
 from cronsvc.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound
 from cronsvc.services.callers import Caller
-from cronsvc.services.paging import Page, check_limit, name_cursor, page_of, read_name_cursor
+from cronsvc.services.paging import NameSort, Page, check_limit, names_cursor, page_of, read_names_cursor
 from cronsvc.services.sealing import Keyring, Unreadable
 from cronsvc.store import secrets
 from cronsvc.store.pool import Database
@@ -41,24 +41,31 @@ class Secrets:
             return await secrets.put(conn, namespace=namespace, name=name, ciphertext=ciphertext, key_id=keyring.key_id)
 
     async def list(
-        self, caller: Caller, *, namespace: str | None = None, cursor: str | None = None, limit: int = 50
+        self,
+        caller: Caller,
+        *,
+        namespace: str | None = None,
+        sort: NameSort = NameSort.NAME,
+        cursor: str | None = None,
+        limit: int = 50,
     ) -> Page[Secret]:
-        """Secrets in order of namespace and name; a namespace the caller may not see has none."""
-        after = read_name_cursor("secrets", cursor)
+        """Secrets in order of namespace and name, or backwards; a namespace the caller may not see has none."""
+        kind = "secrets" if sort is NameSort.NAME else "secrets -name"
+        after = read_names_cursor(kind, cursor)
         wanted = caller.namespaces
         if namespace is not None:
             if NAMESPACE.fullmatch(namespace) is None:
                 raise InvalidInput.of("namespace", NAME_RULE)
             wanted = (namespace,) if caller.sees(namespace) else ()
-        where, _, name = (after or "").partition("/")
         async with self._db.statements() as conn:
             found = await secrets.page(
                 conn,
                 namespaces=wanted,
-                after=None if after is None else (where, name),
+                after=after,
+                descending=sort is NameSort.BACKWARDS,
                 limit=check_limit(limit) + 1,
             )
-        return page_of(found, limit, lambda each: name_cursor("secrets", f"{each.namespace}/{each.name}"))
+        return page_of(found, limit, lambda each: names_cursor(kind, each.namespace, each.name))
 
     async def delete(self, namespace: str, name: str, caller: Caller) -> None:
         """Take a secret away. Jobs that still name it fail with `secret_unknown`."""

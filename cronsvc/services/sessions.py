@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 
 from cronsvc.errors import Unauthenticated
 from cronsvc.services.callers import Caller, Grant, Role
+from cronsvc.services.job_validation import check_filter
 from cronsvc.services.key_text import digest
+from cronsvc.services.paging import IdSort, Page, check_limit, page_of
 from cronsvc.store import audit, keys, sessions
 from cronsvc.store.pool import Database
 from cronsvc.store.sessions import Session, SignIn
@@ -90,10 +92,28 @@ class Sessions:
         async with self._db.statements() as conn:
             await sessions.close(conn, digest(token))
 
-    async def living(self, caller: Caller) -> list[Session]:
-        """The sessions that live and reach no further than the caller, newest first, at most a thousand."""
+    async def living(
+        self,
+        caller: Caller,
+        *,
+        actor: str | None = None,
+        sort: IdSort = IdSort.NEWEST,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Session]:
+        """The sessions that live and reach no further than the caller, of one `actor` or of all."""
+        check_filter("actor", actor)
+        edge = sort.edge("sessions", cursor)
         async with self._db.statements() as conn:
-            return await sessions.living(conn, idle=SESSION_IDLE, namespaces=caller.namespaces, limit=MOST_LISTED)
+            found = await sessions.living(
+                conn,
+                idle=SESSION_IDLE,
+                namespaces=caller.namespaces,
+                actor=actor,
+                edge=edge,
+                limit=check_limit(limit) + 1,
+            )
+        return page_of(found, limit, lambda each: sort.cursor("sessions", each.id))
 
     async def close_all(self, caller: Caller, *, actor: str | None = None) -> int:
         """End every session that reaches no further than the caller, or only those of one actor; returns how many."""

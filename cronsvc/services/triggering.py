@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cronsvc.domain.execution import Execution
+from cronsvc.domain.execution import Execution, Ticket
 from cronsvc.errors import Conflict, InvalidInput
 from cronsvc.store import executions, trigger_keys
 from cronsvc.store.pool import Conn
@@ -70,3 +70,15 @@ class OnceKey:
             execution_id=execution.id,
             scheduled_time=execution.scheduled_time,
         )
+
+
+def ticket_of(execution: Execution) -> Ticket:
+    """The ticket of an execution that has just been written, and that nobody has claimed yet."""
+    return Ticket(
+        execution_id=execution.id,
+        job_id=execution.job_id,
+        scheduled_time=execution.scheduled_time,
+        claim_no=0,
+        queue=execution.queue,
+        priority=execution.priority,
+    )

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from cronsvc.services.replaying import forget_request_keys
 from cronsvc.services.sessions import SESSION_IDLE
+from cronsvc.services.target_hosts import forget_outbound
 from cronsvc.store import advisory, clock, partitions, presence, pruning, sessions, trigger_keys
 from cronsvc.store.pool import Conn, Database
 
@@ -119,6 +120,7 @@ async def upkeep(db: Database, *, retention_days: int) -> None:
         await sessions.prune_sign_ins(conn)
     await forget_trigger_keys(db)
     await forget_request_keys(db)
+    await forget_outbound(db)
     made = await make_partitions(db)
     dropped = await drop_partitions(db, retention_days=retention_days)
     if made or dropped:

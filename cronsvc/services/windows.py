@@ -18,7 +18,7 @@ from cronsvc.domain.schedule_validation import validate
 from cronsvc.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound, PreconditionFailed
 from cronsvc.services.access import Caller
 from cronsvc.services.job_validation import check_filter
-from cronsvc.services.paging import Page, check_limit, id_cursor, page_of, read_id_cursor
+from cronsvc.services.paging import IdSort, Page, check_limit, page_of
 from cronsvc.store import advisory, audit, clock, maintenance, window_holds
 from cronsvc.store.maintenance import WindowFields, WindowRow
 from cronsvc.store.pool import Conn, Database
@@ -52,15 +52,31 @@ class Windows:
             return _visible(await maintenance.find(conn, window_id), window_id, caller)
 
     async def list(
-        self, caller: Caller, *, standing: bool = True, cursor: str | None = None, limit: int = 50
+        self,
+        caller: Caller,
+        *,
+        namespace: str | None = None,
+        standing: bool = True,
+        sort: IdSort = IdSort.NEWEST,
+        cursor: str | None = None,
+        limit: int = 50,
     ) -> Page[WindowRow]:
-        """Windows, newest first; with `standing` only those that are open or ahead."""
-        before = read_id_cursor("windows", cursor)
+        """Windows in the order of `sort`; with `standing` only those that are open or ahead.
+
+        With a `namespace` those for it alone, not those for everybody.
+        """
+        check_filter("namespace", namespace)
+        edge = sort.edge("windows", cursor)
         async with self._db.statements() as conn:
             found = await maintenance.page(
-                conn, namespaces=caller.namespaces, standing=standing, before_id=before, limit=check_limit(limit) + 1
+                conn,
+                namespaces=caller.namespaces,
+                namespace=namespace,
+                standing=standing,
+                edge=edge,
+                limit=check_limit(limit) + 1,
             )
-        return page_of(found, limit, lambda each: id_cursor("windows", each.id))
+        return page_of(found, limit, lambda each: sort.cursor("windows", each.id))
 
     async def replace(
         self, window_id: int, fields: WindowFields, caller: Caller, *, if_revision: int | None = None

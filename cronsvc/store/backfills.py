@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from cronsvc.domain.backfill import Backfill, BackfillStatus, Direction, Mode, Window
+from cronsvc.store.edges import Edge
 from cronsvc.store.pool import Conn
 
 _BACKFILL = sql.SQL("""
@@ -92,9 +93,9 @@ SELECT {columns} FROM backfills AS b JOIN jobs AS j ON j.id = b.job_id
    AND (%(job_id)s::bigint IS NULL OR b.job_id = %(job_id)s::bigint)
    AND (%(recovery_id)s::bigint IS NULL OR b.recovery_id = %(recovery_id)s::bigint)
    AND (%(status)s::text IS NULL OR b.status = %(status)s::text)
-   AND (%(before_id)s::bigint IS NULL OR b.id < %(before_id)s::bigint)
- ORDER BY b.id DESC LIMIT %(limit)s::integer
-""").format(columns=_BACKFILL)
+   AND {beyond}
+ ORDER BY b.id {turn} LIMIT %(limit)s::integer
+""")
 
 
 async def page(
@@ -104,20 +105,20 @@ async def page(
     job_id: int | None,
     recovery_id: int | None,
     status: BackfillStatus | None,
-    before_id: int | None,
+    edge: Edge,
     limit: int,
 ) -> list[Backfill]:
-    """Backfills, newest first, below `before_id`; a filter that is None does not filter."""
+    """Backfills by id, from `edge` on; a filter that is None does not filter."""
     parameters = {
         "namespaces": None if namespaces is None else list(namespaces),
         "job_id": job_id,
         "recovery_id": recovery_id,
         "status": status and status.value,
-        "before_id": before_id,
+        "edge": edge.beyond,
         "limit": limit,
     }
     async with conn.cursor(row_factory=dict_row) as found:
-        await found.execute(PAGE, parameters)
+        await found.execute(PAGE.format(columns=_BACKFILL, **edge.parts("b.id")), parameters)
         return [_backfill(row) for row in await found.fetchall()]
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from psycopg import sql
 from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
 
 from cronsvc.domain.calendars import ClosedDays
 from cronsvc.errors import Conflict
+from cronsvc.store.edges import Edge
 from cronsvc.store.pool import Conn
 
 
@@ -51,7 +53,7 @@ SELECT c.id, c.namespace, c.name, c.description, c.weekend, c.revision, c.create
   FROM calendars AS c
 """
 
-FIND = SELECT + " WHERE c.id = %(calendar_id)s::bigint AND c.deleted_at IS NULL"
+FIND = sql.SQL(SELECT + " WHERE c.id = %(calendar_id)s::bigint AND c.deleted_at IS NULL")
 
 
 async def find(conn: Conn, calendar_id: int) -> Calendar | None:
@@ -60,7 +62,9 @@ async def find(conn: Conn, calendar_id: int) -> Calendar | None:
     return found[0] if found else None
 
 
-FIND_NAMED = SELECT + " WHERE c.namespace = %(namespace)s::text AND c.name = %(name)s::text AND c.deleted_at IS NULL"
+FIND_NAMED = sql.SQL(
+    SELECT + " WHERE c.namespace = %(namespace)s::text AND c.name = %(name)s::text AND c.deleted_at IS NULL"
+)
 
 
 async def find_named(conn: Conn, *, namespace: str, name: str) -> Calendar | None:
@@ -79,20 +83,20 @@ async def lock(conn: Conn, calendar_id: int) -> Calendar | None:
     return await find(conn, calendar_id)
 
 
-PAGE = (
-    SELECT
-    + """
+PAGE = sql.SQL("""
  WHERE c.deleted_at IS NULL AND (%(namespaces)s::text[] IS NULL OR c.namespace = ANY (%(namespaces)s::text[]))
-   AND (%(before_id)s::bigint IS NULL OR c.id < %(before_id)s::bigint)
- ORDER BY c.id DESC LIMIT %(limit)s::integer
-"""
-)
+   AND (%(name)s::text IS NULL OR c.name = %(name)s::text) AND {beyond}
+ ORDER BY c.id {turn} LIMIT %(limit)s::integer
+""")
 
 
-async def page(conn: Conn, *, namespaces: Sequence[str] | None, before_id: int | None, limit: int) -> list[Calendar]:
-    """Calendars, newest first, below `before_id`."""
+async def page(
+    conn: Conn, *, namespaces: Sequence[str] | None, name: str | None, edge: Edge, limit: int
+) -> list[Calendar]:
+    """Calendars by id, from `edge` on; a `name` has one in each namespace at most."""
     wanted = None if namespaces is None else list(namespaces)
-    return await _read(conn, PAGE, {"namespaces": wanted, "before_id": before_id, "limit": limit})
+    parameters = {"namespaces": wanted, "name": name, "edge": edge.beyond, "limit": limit}
+    return await _read(conn, sql.SQL(SELECT) + PAGE.format(**edge.parts("c.id")), parameters)
 
 
 INSERT = """
@@ -214,9 +218,9 @@ def _columns(fields: CalendarFields) -> dict[str, Any]:
     }
 
 
-async def _read(conn: Conn, statement: str, parameters: Mapping[str, Any]) -> list[Calendar]:
+async def _read(conn: Conn, statement: sql.SQL | sql.Composed, parameters: Mapping[str, Any]) -> list[Calendar]:
     async with conn.cursor(row_factory=dict_row) as cursor:
-        rows = await (await cursor.execute(statement.encode(), parameters)).fetchall()
+        rows = await (await cursor.execute(statement, parameters)).fetchall()
     return [
         Calendar(
             id=row["id"],

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from cronsvc.domain.execution import Execution
 from cronsvc.store.dependencies import Key
+from cronsvc.store.edges import Edge
 from cronsvc.store.locking import lock_rows
 from cronsvc.store.pool import Conn
 from cronsvc.store.rows import EXECUTION_COLUMNS, execution_from_row
@@ -303,23 +304,24 @@ async def counts(conn: Conn, parent_id: int, *, namespaces: Sequence[str] | None
 PAGE = sql.SQL("""
 SELECT {columns} FROM job_executions AS e JOIN jobs AS j ON j.id = e.job_id
  WHERE e.parent_id = %(parent_id)s::bigint AND (%(status)s::text IS NULL OR e.status = %(status)s::text)
-   AND e.id > %(after_id)s::bigint
+   AND {beyond}
    AND (%(namespaces)s::text[] IS NULL OR j.namespace = ANY (%(namespaces)s::text[]))
- ORDER BY e.id LIMIT %(limit)s::integer
-""").format(columns=sql.SQL(EXECUTION_COLUMNS))
+ ORDER BY e.id {turn} LIMIT %(limit)s::integer
+""")
 
 
 async def page(
-    conn: Conn, parent_id: int, *, namespaces: Sequence[str] | None, status: str | None, after_id: int, limit: int
+    conn: Conn, parent_id: int, *, namespaces: Sequence[str] | None, status: str | None, edge: Edge, limit: int
 ) -> list[Execution]:
-    """The children of an execution in the order they were started, above `after_id`; `namespaces` None means all."""
+    """The children of an execution by id, from `edge` on; `namespaces` None means all."""
     parameters = {
         "parent_id": parent_id,
         "namespaces": None if namespaces is None else list(namespaces),
         "status": status,
-        "after_id": after_id,
+        "edge": edge.beyond,
         "limit": limit,
     }
+    statement = PAGE.format(columns=sql.SQL(EXECUTION_COLUMNS), **edge.parts("e.id"))
     async with conn.cursor(row_factory=dict_row) as found:
-        await found.execute(PAGE, parameters)
+        await found.execute(statement, parameters)
         return [execution_from_row(row) for row in await found.fetchall()]

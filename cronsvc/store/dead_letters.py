@@ -37,30 +37,35 @@ _CONDITIONS: Mapping[str, sql.SQL] = {
     "since": sql.SQL("e.scheduled_time >= %(since)s::timestamptz"),
     "until": sql.SQL("e.scheduled_time < %(until)s::timestamptz"),
     "before": sql.SQL(
-        "e.scheduled_time <= %(before)s::timestamptz"
-        " AND (e.scheduled_time, e.id) < (%(before)s::timestamptz, %(before_id)s::bigint)"
+        "e.scheduled_time {sign}= %(before)s::timestamptz"
+        " AND (e.scheduled_time, e.id) {sign} (%(before)s::timestamptz, %(before_id)s::bigint)"
     ),
 }
 
 PAGE = sql.SQL("""
 SELECT {columns} FROM job_executions AS e JOIN jobs AS j ON j.id = e.job_id
  WHERE e.status = 'FAILED' AND e.resolved_at IS NULL AND {filters}
- ORDER BY e.scheduled_time DESC, e.id DESC LIMIT %(limit)s::integer
+ ORDER BY e.scheduled_time {turn}, e.id {turn} LIMIT %(limit)s::integer
 """)
 
 
 async def page(
-    conn: Conn, wanted: Filter, *, before: tuple[datetime, int] | None = None, limit: int
+    conn: Conn,
+    wanted: Filter,
+    *,
+    before: tuple[datetime, int] | None = None,
+    earliest_first: bool = False,
+    limit: int,
 ) -> list[Execution]:
-    """Dead letters, the latest scheduled time first, after the (scheduled time, id) `before`."""
-    statement, parameters = select(wanted, before=before, limit=limit)
+    """Dead letters, the latest scheduled time first unless told, beyond the (scheduled time, id) `before`."""
+    statement, parameters = select(wanted, before=before, earliest_first=earliest_first, limit=limit)
     async with conn.cursor(row_factory=dict_row) as found:
         await found.execute(statement, parameters)
         return [execution_from_row(row) for row in await found.fetchall()]
 
 
 def select(
-    wanted: Filter, *, before: tuple[datetime, int] | None = None, limit: int
+    wanted: Filter, *, before: tuple[datetime, int] | None = None, earliest_first: bool = False, limit: int
 ) -> tuple[sql.Composed, Mapping[str, Any]]:
     """The statement of a page, with only the filters that are asked for, and its parameters."""
     parameters: dict[str, Any] = {
@@ -72,9 +77,11 @@ def select(
         "before": None if before is None else before[0],
     }
     given = {name: value for name, value in parameters.items() if value is not None}
-    filters = sql.SQL(" AND ").join([sql.SQL("true"), *(_CONDITIONS[name] for name in given)])
+    sign, turn = (sql.SQL(each) for each in ((">", "ASC") if earliest_first else ("<", "DESC")))
+    conditions = (_CONDITIONS[name].format(sign=sign) for name in given)
+    filters = sql.SQL(" AND ").join([sql.SQL("true"), *conditions])
     others = {"limit": limit} if before is None else {"limit": limit, "before_id": before[1]}
-    return PAGE.format(columns=sql.SQL(EXECUTION_COLUMNS), filters=filters), given | others
+    return PAGE.format(columns=sql.SQL(EXECUTION_COLUMNS), filters=filters, turn=turn), given | others
 
 
 COUNT = """

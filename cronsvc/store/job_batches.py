@@ -15,6 +15,7 @@ class Chosen:
 
     namespaces: tuple[str, ...] | None = None
     tags: tuple[str, ...] | None = None
+    group: str | None = None
     queue: str | None = None
     name_prefix: str | None = None
     job_ids: tuple[int, ...] | None = None
@@ -30,6 +31,7 @@ SELECT j.id, j.paused_at IS NOT NULL AS is_paused
 _FILTERS = {
     "namespaces": sql.SQL("j.namespace = ANY (%(namespaces)s::text[])"),
     "tags": sql.SQL("j.tags @> %(tags)s::text[]"),
+    "group": sql.SQL("j.job_group = %(group)s::text"),
     "queue": sql.SQL("j.queue = %(queue)s::text"),
     "name_prefix": sql.SQL("starts_with(j.name::text, %(name_prefix)s::text)"),
     "job_ids": sql.SQL("j.id = ANY (%(job_ids)s::bigint[])"),
@@ -41,6 +43,7 @@ async def batch(conn: Conn, chosen: Chosen, *, after_id: int, limit: int) -> lis
     values = {
         "namespaces": None if chosen.namespaces is None else list(chosen.namespaces),
         "tags": None if chosen.tags is None else list(chosen.tags),
+        "group": chosen.group,
         "queue": chosen.queue,
         "name_prefix": chosen.name_prefix,
         "job_ids": None if chosen.job_ids is None else list(chosen.job_ids),

@@ -37,6 +37,8 @@ async def page(
     namespaces: Sequence[str] | None,
     name: str | None = None,
     tag: str | None = None,
+    group: str | None = None,
+    template_id: int | None = None,
     queue: str | None = None,
     is_active: bool | None = None,
     order: str = "id",
@@ -52,6 +54,8 @@ async def page(
         ),
         "name": (sql.SQL("j.name = %(name)s::text"), name),
         "tag": (sql.SQL("%(tag)s::text = ANY (j.tags)"), tag),
+        "job_group": (sql.SQL("j.job_group = %(job_group)s::text"), group),
+        "template_id": (sql.SQL("j.template_id = %(template_id)s::bigint"), template_id),
         "queue": (sql.SQL("j.queue = %(queue)s::text"), queue),
         "is_active": (sql.SQL("j.is_active = %(is_active)s::boolean"), is_active),
     }

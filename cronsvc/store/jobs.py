@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 
 from cronsvc.domain.job import Job, JobDefinition
 from cronsvc.errors import Conflict
+from cronsvc.store.edges import Edge
 from cronsvc.store.pool import Conn
 from cronsvc.store.rows import (
     JOB_COLUMNS,
@@ -72,16 +73,16 @@ INSERT INTO jobs AS j (
        namespace, name, description, tags, cron_expression, every_seconds, run_at, timezone, anchor, start_at, end_at,
        max_runs, jitter_seconds, misfire_policy, misfire_grace_seconds, misfire_cap, overlap_policy, queue, priority,
        max_concurrency, concurrency_key, max_attempts, backoff, retry_on, timeout_seconds, deadline_seconds,
-       pause_after_failures, depends_on, calendar, calendar_rule, retention, task_payload, is_active, next_fire_time,
-       armed_revision, tzdata_version)
+       pause_after_failures, depends_on, calendar, calendar_rule, retention, task_payload, is_active, job_group,
+       next_fire_time, armed_revision, tzdata_version)
 VALUES (%(namespace)s, %(name)s, %(description)s, %(tags)s::text[], %(cron_expression)s, %(every_seconds)s, %(run_at)s,
         %(timezone)s, %(anchor)s, %(start_at)s, %(end_at)s, %(max_runs)s, %(jitter_seconds)s, %(misfire_policy)s,
         %(misfire_grace_seconds)s, %(misfire_cap)s, %(overlap_policy)s, %(queue)s, %(priority)s,
         %(max_concurrency)s, %(concurrency_key)s, %(max_attempts)s,
         %(backoff)s, %(retry_on)s::text[], %(timeout_seconds)s, %(deadline_seconds)s, %(pause_after_failures)s,
         %(depends_on)s,
-        %(calendar)s, %(calendar_rule)s, %(retention)s, %(task_payload)s, %(is_active)s, %(next_fire_time)s, 1,
-        %(tzdata_version)s)
+        %(calendar)s, %(calendar_rule)s, %(retention)s, %(task_payload)s, %(is_active)s, %(job_group)s,
+        %(next_fire_time)s, 1, %(tzdata_version)s)
     ON CONFLICT (namespace, name) WHERE deleted_at IS NULL DO NOTHING
 RETURNING {columns}
 """).format(columns=COLUMNS)
@@ -166,7 +167,7 @@ UPDATE jobs AS j
        timeout_seconds = %(timeout_seconds)s, deadline_seconds = %(deadline_seconds)s,
        pause_after_failures = %(pause_after_failures)s, depends_on = %(depends_on)s,
        calendar = %(calendar)s, calendar_rule = %(calendar_rule)s,
-       retention = %(retention)s, task_payload = %(task_payload)s, is_active = %(is_active)s,
+       retention = %(retention)s, task_payload = %(task_payload)s, is_active = %(is_active)s, job_group = %(job_group)s,
        next_fire_time = CASE WHEN %(rearm)s::boolean THEN %(next_fire_time)s::timestamptz ELSE j.next_fire_time END,
        armed_revision = CASE WHEN %(rearm)s::boolean THEN j.revision + 1 ELSE j.armed_revision END,
        tzdata_version = CASE WHEN %(rearm)s::boolean THEN %(tzdata_version)s::text ELSE j.tzdata_version END,
@@ -260,16 +261,16 @@ async def namespace_of(conn: Conn, job_id: int) -> str | None:
     return None if row is None else str(row[0])
 
 
-REVISIONS = """
+REVISIONS = sql.SQL("""
 SELECT revision, definition, actor, created_at FROM job_revisions
- WHERE job_id = %(job_id)s::bigint AND (%(before)s::bigint IS NULL OR revision < %(before)s::bigint)
- ORDER BY revision DESC LIMIT %(limit)s::integer
-"""
+ WHERE job_id = %(job_id)s::bigint AND {beyond} ORDER BY revision {turn} LIMIT %(limit)s::integer
+""")
 
 
-async def revisions(conn: Conn, job_id: int, *, before: int | None, limit: int) -> list[Revision]:
-    """Definitions of a job, live or deleted, newest first, below revision `before`."""
-    rows = await (await conn.execute(REVISIONS, {"job_id": job_id, "before": before, "limit": limit})).fetchall()
+async def revisions(conn: Conn, job_id: int, *, edge: Edge, limit: int) -> list[Revision]:
+    """Definitions of a job, live or deleted, by revision, from `edge` on."""
+    parameters = {"job_id": job_id, "edge": edge.beyond, "limit": limit}
+    rows = await (await conn.execute(REVISIONS.format(**edge.parts("revision")), parameters)).fetchall()
     return [
         Revision(revision, definition_for_readers(definition), actor, created_at)
         for revision, definition, actor, created_at in rows

@@ -9,6 +9,7 @@ from psycopg import AsyncCursor, sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from cronsvc.store.edges import Edge
 from cronsvc.store.pool import Conn
 
 
@@ -96,6 +97,33 @@ async def all_keys(conn: Conn) -> list[ApiKey]:
     async with conn.cursor(row_factory=dict_row) as found:
         await found.execute(ALL)
         return [ApiKey(**_granted(row)) for row in await found.fetchall()]
+
+
+PAGE = sql.SQL("""
+SELECT {columns}, k.id FROM api_keys AS k
+ WHERE (%(namespaces)s::text[] IS NULL OR k.namespaces <@ %(namespaces)s::text[])
+   AND (%(name)s::text IS NULL OR k.name = %(name)s::text)
+   AND (%(is_live)s::boolean IS NULL
+        OR %(is_live)s::boolean = (k.revoked_at IS NULL AND coalesce(k.expires_at > clock_timestamp(), true)))
+   AND {beyond}
+ ORDER BY k.id {turn} LIMIT %(limit)s::integer
+""")
+
+
+async def page(
+    conn: Conn, *, namespaces: Sequence[str] | None, name: str | None, is_live: bool | None, edge: Edge, limit: int
+) -> list[tuple[int, ApiKey]]:
+    """(row's id, key) of those that reach no further than `namespaces` (None: all), by id, from `edge` on."""
+    parameters = {
+        "namespaces": None if namespaces is None else list(namespaces),
+        "name": name,
+        "is_live": is_live,
+        "edge": edge.beyond,
+        "limit": limit,
+    }
+    async with conn.cursor(row_factory=dict_row) as found:
+        await found.execute(PAGE.format(columns=KEY_COLUMNS, **edge.parts("k.id")), parameters)
+        return [(row.pop("id"), ApiKey(**_granted(row))) for row in await found.fetchall()]
 
 
 STORED_COLUMNS = sql.SQL("""

@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 
 from cronsvc.domain.maintenance import During, Selector, Window
 from cronsvc.domain.schedule import Schedule
+from cronsvc.store.edges import Edge
 from cronsvc.store.pool import Conn
 
 
@@ -88,21 +89,36 @@ HELD_COUNT = sql.SQL("""
 PAGE = sql.SQL("""
 SELECT {columns}, {held} FROM maintenance_windows AS w
  WHERE (%(namespaces)s::text[] IS NULL OR w.namespace IS NULL OR w.namespace = ANY (%(namespaces)s::text[]))
-   AND (%(before_id)s::bigint IS NULL OR w.id < %(before_id)s::bigint)
+   AND (%(namespace)s::text IS NULL OR w.namespace = %(namespace)s::text) AND {beyond}
    AND (NOT %(standing)s::boolean
         OR (w.cancelled_at IS NULL AND (w.ends_at IS NULL OR w.ends_at > (SELECT clock_timestamp()))))
- ORDER BY w.id DESC LIMIT %(limit)s::integer
-""").format(columns=COLUMNS, held=HELD_COUNT)
+ ORDER BY w.id {turn} LIMIT %(limit)s::integer
+""")
 
 
 async def page(
-    conn: Conn, *, namespaces: Sequence[str] | None, standing: bool, before_id: int | None, limit: int
+    conn: Conn,
+    *,
+    namespaces: Sequence[str] | None,
+    namespace: str | None,
+    standing: bool,
+    edge: Edge,
+    limit: int,
 ) -> list[WindowRow]:
-    """Windows that concern these namespaces (None: any), newest first; with `standing` those that are not over."""
+    """Windows that concern these namespaces (None: any) by id, from `edge` on; with `standing` those not over.
+
+    With a `namespace`, those for it alone.
+    """
     wanted = None if namespaces is None else list(namespaces)
-    parameters = {"namespaces": wanted, "standing": standing, "before_id": before_id, "limit": limit}
+    parameters = {
+        "namespaces": wanted,
+        "namespace": namespace,
+        "standing": standing,
+        "edge": edge.beyond,
+        "limit": limit,
+    }
     async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(PAGE, parameters)
+        await cursor.execute(PAGE.format(columns=COLUMNS, held=HELD_COUNT, **edge.parts("w.id")), parameters)
         return [_row(row) for row in await cursor.fetchall()]
 
 

@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from cronsvc.domain.job import Pause
+from cronsvc.store.edges import Edge
 from cronsvc.store.locking import lock_rows
 from cronsvc.store.pool import Conn
 
@@ -55,15 +56,16 @@ COLUMNS = sql.SQL("""
 
 PAGE = sql.SQL("""
 SELECT {columns} FROM queues AS q
- WHERE %(after)s::text IS NULL OR q.name > %(after)s::text
- ORDER BY q.name LIMIT %(limit)s::integer
-""").format(columns=COLUMNS)
+ WHERE (%(is_paused)s::boolean IS NULL OR {paused} = %(is_paused)s::boolean) AND {beyond}
+ ORDER BY q.name {turn} LIMIT %(limit)s::integer
+""")
 
 
-async def page(conn: Conn, *, after: str | None, limit: int) -> list[Queue]:
-    """Queues in order of name, those after `after`."""
+async def page(conn: Conn, *, is_paused: bool | None = None, edge: Edge, limit: int) -> list[Queue]:
+    """Queues by name, from `edge` on; paused ones or others, where `is_paused` says so."""
+    statement = PAGE.format(columns=COLUMNS, paused=PAUSED, **edge.parts("q.name"))
     async with conn.cursor(row_factory=dict_row) as found:
-        await found.execute(PAGE, {"after": after, "limit": limit})
+        await found.execute(statement, {"is_paused": is_paused, "edge": edge.beyond, "limit": limit})
         return [_queue(row) for row in await found.fetchall()]
 
 

@@ -10,6 +10,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from cronsvc.domain.backfill import BackfillStatus, Direction, Recovery, Selector
+from cronsvc.store.edges import Edge
 from cronsvc.store.pool import Conn
 
 _RECOVERY = sql.SQL("""
@@ -88,18 +89,19 @@ async def take_recovery(conn: Conn, recovery_id: int) -> Recovery | None:
 PAGE_OF_RECOVERIES = sql.SQL("""
 SELECT {columns} FROM recoveries AS r
  WHERE (%(namespaces)s::text[] IS NULL OR r.namespaces <@ %(namespaces)s::text[])
-   AND (%(before_id)s::bigint IS NULL OR r.id < %(before_id)s::bigint)
- ORDER BY r.id DESC LIMIT %(limit)s::integer
-""").format(columns=_RECOVERY)
+   AND (%(status)s::text IS NULL OR r.status = %(status)s::text) AND {beyond}
+ ORDER BY r.id {turn} LIMIT %(limit)s::integer
+""")
 
 
 async def page_of_recoveries(
-    conn: Conn, *, namespaces: Sequence[str] | None, before_id: int | None, limit: int
+    conn: Conn, *, namespaces: Sequence[str] | None, status: BackfillStatus | None, edge: Edge, limit: int
 ) -> list[Recovery]:
-    """Recoveries that touch none but these namespaces, newest first."""
+    """Recoveries that touch none but these namespaces, by id, from `edge` on."""
     wanted = None if namespaces is None else list(namespaces)
+    parameters = {"namespaces": wanted, "status": status and status.value, "edge": edge.beyond, "limit": limit}
     async with conn.cursor(row_factory=dict_row) as found:
-        await found.execute(PAGE_OF_RECOVERIES, {"namespaces": wanted, "before_id": before_id, "limit": limit})
+        await found.execute(PAGE_OF_RECOVERIES.format(columns=_RECOVERY, **edge.parts("r.id")), parameters)
         return [_recovery(row) for row in await found.fetchall()]
 
 

@@ -41,7 +41,7 @@ JOB_COLUMNS = """
     j.deadline_seconds, j.pause_after_failures, j.retention, j.task_payload, j.is_active, j.paused_at,
     j.paused_by, j.pause_note, j.paused_until, j.next_fire_time, j.last_fire_time, j.fire_count, j.revision,
     j.armed_revision, j.tzdata_version, j.quarantine_reason, j.created_at, j.updated_at, j.calendar, j.calendar_rule,
-    j.depends_on,
+    j.depends_on, j.job_group, j.template_id, j.template_revision,
     CASE WHEN j.calendar IS NOT NULL THEN cronsvc_calendar_days(j.namespace, j.calendar) END AS calendar_days
 """
 """What `job_from_row` needs, for a statement that calls the table `jobs AS j`."""
@@ -96,6 +96,7 @@ def definition_to_columns(definition: JobDefinition) -> dict[str, Any]:
         "name": definition.name,
         "description": definition.description,
         "tags": list(definition.tags),
+        "job_group": definition.group,
         "cron_expression": schedule.cron_expression,
         "every_seconds": schedule.every_seconds,
         "run_at": schedule.run_at,
@@ -221,6 +222,8 @@ def _job(row: Row, definition: JobDefinition, quarantine_reason: str | None) -> 
         quarantine_reason=quarantine_reason,
         created_at=_instant(row["created_at"]),
         updated_at=_instant(row["updated_at"]),
+        template_id=row["template_id"],
+        template_revision=row["template_revision"],
     )
 
 
@@ -231,6 +234,7 @@ def _definition(columns: Row, faults: list[str] | None) -> JobDefinition:
         name=columns["name"],
         description=columns["description"],
         tags=tuple(columns["tags"]),
+        group=columns.get("job_group"),
         schedule=_read(columns, schedule_from_row, "schedule", Schedule(), faults),
         max_runs=columns["max_runs"],
         jitter_seconds=columns["jitter_seconds"],

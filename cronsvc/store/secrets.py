@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from psycopg import sql
 from psycopg.rows import class_row
 
 from cronsvc.store.pool import Conn
@@ -63,18 +64,23 @@ async def put(conn: Conn, *, namespace: str, name: str, ciphertext: bytes, key_i
     return row
 
 
-PAGE = """
+PAGE = sql.SQL("""
 SELECT s.namespace, s.name, s.key_id, s.version, s.created_at, s.created_by, s.updated_at, s.updated_by, s.last_used_at
   FROM secrets AS s
  WHERE (%(namespaces)s::text[] IS NULL OR s.namespace = ANY (%(namespaces)s::text[]))
    AND (%(after_namespace)s::text IS NULL
-        OR (s.namespace, s.name) > (%(after_namespace)s::text, %(after_name)s::text))
- ORDER BY s.namespace, s.name LIMIT %(limit)s::integer
-"""
+        OR (s.namespace, s.name) {sign} (%(after_namespace)s::text, %(after_name)s::text))
+ ORDER BY s.namespace {turn}, s.name {turn} LIMIT %(limit)s::integer
+""")
 
 
 async def page(
-    conn: Conn, *, namespaces: Sequence[str] | None, after: tuple[str, str] | None, limit: int
+    conn: Conn,
+    *,
+    namespaces: Sequence[str] | None,
+    after: tuple[str, str] | None,
+    descending: bool = False,
+    limit: int,
 ) -> list[Secret]:
     """Secrets in order of namespace and name, those after `after`; `namespaces` None is all of them."""
     parameters = {
@@ -84,7 +90,8 @@ async def page(
         "limit": limit,
     }
     async with conn.cursor(row_factory=class_row(Secret)) as found:
-        return await (await found.execute(PAGE, parameters)).fetchall()
+        statement = PAGE.format(sign=sql.SQL("<" if descending else ">"), turn=sql.SQL("DESC" if descending else "ASC"))
+        return await (await found.execute(statement, parameters)).fetchall()
 
 
 DELETE = "DELETE FROM secrets AS s WHERE s.namespace = %(namespace)s::text AND s.name = %(name)s::text"

@@ -12,6 +12,7 @@ from psycopg import AsyncCursor, sql
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
+from cronsvc.store.edges import Edge
 from cronsvc.store.pool import Conn
 
 
@@ -32,7 +33,7 @@ class Session:
     use_is_old: bool
 
 
-LIVING = sql.SQL("""
+_LIVING = """
 SELECT s.id, coalesce(s.actor, 'key:' || k.name) AS actor, coalesce(s.role, k.role) AS role,
        coalesce(s.namespaces, k.namespaces) AS namespaces, coalesce(s.roles, k.roles) AS roles, s.source, s.api_key_id,
        s.created_at, s.last_seen_at, s.expires_at,
@@ -40,9 +41,9 @@ SELECT s.id, coalesce(s.actor, 'key:' || k.name) AS actor, coalesce(s.role, k.ro
   FROM sessions AS s LEFT JOIN api_keys AS k ON k.id = s.api_key_id
  WHERE s.expires_at > clock_timestamp() AND s.last_seen_at > clock_timestamp() - %(idle)s::interval
    AND (k.id IS NULL OR (k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp())))
-""")
+"""
 
-FIND = LIVING + sql.SQL(" AND s.token_hash = %(token_hash)s::bytea")
+FIND = sql.SQL(_LIVING + " AND s.token_hash = %(token_hash)s::bytea")
 
 
 async def find(conn: Conn, token_hash: bytes, *, idle: timedelta) -> Session | None:
@@ -52,25 +53,34 @@ async def find(conn: Conn, token_hash: bytes, *, idle: timedelta) -> Session | N
     return found[0] if found else None
 
 
-PAGE = LIVING + sql.SQL(
-    " AND (%(namespaces)s::text[] IS NULL OR coalesce(s.namespaces, k.namespaces) <@ %(namespaces)s::text[])"
+FROM_THE_NEWEST = Edge()
+
+PAGE = sql.SQL(
+    _LIVING + " AND (%(namespaces)s::text[] IS NULL OR coalesce(s.namespaces, k.namespaces) <@ %(namespaces)s::text[])"
     " AND (%(actor)s::text IS NULL OR coalesce(s.actor, 'key:' || k.name) = %(actor)s::text)"
-    " ORDER BY s.id DESC LIMIT %(limit)s::integer"
+    " AND {beyond} ORDER BY s.id {turn} LIMIT %(limit)s::integer"
 )
 
 
 async def living(
-    conn: Conn, *, idle: timedelta, namespaces: Sequence[str] | None, actor: str | None = None, limit: int
+    conn: Conn,
+    *,
+    idle: timedelta,
+    namespaces: Sequence[str] | None,
+    actor: str | None = None,
+    edge: Edge = FROM_THE_NEWEST,
+    limit: int,
 ) -> list[Session]:
-    """Living sessions, newest first, of this actor or of all; with `namespaces` those that reach no further."""
+    """Living sessions by id, of this actor or of all; with `namespaces` those that reach no further."""
     parameters = {
         "idle": idle,
         "namespaces": None if namespaces is None else list(namespaces),
         "actor": actor,
+        "edge": edge.beyond,
         "limit": limit,
     }
     async with conn.cursor(row_factory=dict_row) as cursor:
-        return await _sessions(await cursor.execute(PAGE, parameters))
+        return await _sessions(await cursor.execute(PAGE.format(**edge.parts("s.id")), parameters))
 
 
 TOUCH = """

@@ -23,8 +23,11 @@ from cronsvc.web.own_pages import OwnPages
 from cronsvc.web.page import Pages
 from cronsvc.web.page_routes import page_routes
 from cronsvc.web.probe import Probe
+from cronsvc.web.problem_pages import problem_page_routes
 from cronsvc.web.problems import problem_of, problem_response
 from cronsvc.web.queue_pages import queue_page_routes
+from cronsvc.web.reference import Reference
+from cronsvc.web.reference_pages import reference_page_routes
 from cronsvc.web.replaying import once
 from cronsvc.web.routes import API_ROUTES
 from cronsvc.web.routing import PathEndpoint, Route, check_routes, request_id_of
@@ -40,6 +43,8 @@ def route_table(pages: Pages, more: Sequence[Route] = ()) -> tuple[Route, ...]:
         *API_ROUTES,
         *queue_page_routes(pages),
         *page_routes(pages),
+        *problem_page_routes(pages),
+        *reference_page_routes(pages),
         *sign_in_routes(pages, pages.settings),
         *ending_page_routes(pages),
         *backfill_page_routes(pages),
@@ -78,5 +83,7 @@ def create_app(services: Services, *, settings: WebSettings | None = None, more:
     # A redirect to the same path with or without a slash would repeat a Host header that nobody has checked.
     app.router.redirect_slashes = False
     app.state.probe = Probe(services.status)
-    app.state.openapi = json.dumps(openapi_document(table, version=settings.version), separators=(",", ":")).encode()
+    document = openapi_document(table, version=settings.version)
+    app.state.openapi = json.dumps(document, separators=(",", ":")).encode()
+    app.state.reference = Reference(table, document)
     return app

@@ -1,11 +1,13 @@
 """The audit log as JSON."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from cronsvc.services.auditing import MOST_EXPORTED
+from cronsvc.web.fields import Fields
 from cronsvc.web.models import AnswerModel, QueryModel
 from cronsvc.web.scalars import Instant, QueryCount, QueryId
 
@@ -48,7 +50,14 @@ class AuditFilter(QueryModel):
     until: Annotated[Instant | None, Field(alias="to")] = None
 
 
+class AuditSort(StrEnum):
+    NEWEST = "-at"
+    OLDEST = "at"
+
+
 class AuditQuery(AuditFilter):
+    sort: AuditSort = AuditSort.NEWEST
+    fields: Fields | None = None
     cursor: Annotated[str, Field(max_length=1000)] | None = None
     limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
 

@@ -19,9 +19,11 @@ from cronsvc.web.audit_models import (
     AuditHead,
     AuditList,
     AuditQuery,
+    AuditSort,
     AuditVerdict,
     AuditVerifyQuery,
 )
+from cronsvc.web.fields import SparseList, listed
 from cronsvc.web.routing import Call, Route
 
 V1 = "/api/v1"
@@ -33,9 +35,15 @@ async def list_audit(call: Call) -> Response:
     """Entries, newest first."""
     query: AuditQuery = call.query
     page = await call.services.auditing.list(
-        call.caller, _wanted(query), namespace=query.namespace, cursor=query.cursor, limit=query.limit
+        call.caller,
+        _wanted(query),
+        namespace=query.namespace,
+        oldest_first=query.sort is AuditSort.OLDEST,
+        cursor=query.cursor,
+        limit=query.limit,
     )
-    return answer(AuditList(items=[_entry(each) for each in page.items], next_cursor=page.next_cursor))
+    items = [_entry(each) for each in page.items]
+    return listed(AuditList(items=items, next_cursor=page.next_cursor), items, AuditEntry, query.fields)
 
 
 async def export_audit(call: Call) -> Response:
@@ -152,6 +160,7 @@ AUDIT_ROUTES = (
         "audit",
         query=AuditQuery,
         answer=AuditList,
+        other_answers=((200, SparseList),),
     ),
     Route(
         "GET",

@@ -24,10 +24,11 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,512}", re.ASCII)
 
 async def bearer_caller(request: Request, access: Access) -> Caller:
     """Return who the Authorization header speaks for; Unauthenticated without a good one."""
-    header = request.headers.get("authorization")
-    if header is None:
+    given = request.headers.getlist("authorization")
+    if not given:
         raise Unauthenticated("This needs an API key: send the header Authorization: Bearer <key>.")
-    match = _BEARER.fullmatch(header)
+    # Of two, a proxy in front may have looked at the other one.
+    match = _BEARER.fullmatch(given[0]) if len(given) == 1 else None
     if match is None:
         raise Unauthenticated("The Authorization header is not of the form: Bearer <key>.")
     return await access.authenticate(match.group(1), source_of(request))

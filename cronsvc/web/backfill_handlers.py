@@ -63,6 +63,7 @@ async def list_backfills(call: Call) -> Response:
         job_id=query.job_id,
         recovery_id=query.recovery_id,
         status=query.status,
+        sort=query.sort,
         cursor=query.cursor,
         limit=query.limit,
     )
@@ -127,7 +128,9 @@ async def recover(call: Call) -> Response:
 async def list_recoveries(call: Call) -> Response:
     """Recoveries, the newest first."""
     query: RecoveryQuery = call.query
-    page = await call.services.recoveries.list(call.caller, cursor=query.cursor, limit=query.limit)
+    page = await call.services.recoveries.list(
+        call.caller, status=query.status, sort=query.sort, cursor=query.cursor, limit=query.limit
+    )
     return answer(RecoveryList(items=[recovery_answer(item) for item in page.items], next_cursor=page.next_cursor))
 
 

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from cronsvc.domain.backfill import BackfillStatus, Direction, Mode
 from cronsvc.domain.job import MisfirePolicy
+from cronsvc.services.paging import IdSort
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
 from cronsvc.web.scalars import Instant, QueryCount, QueryId
 
@@ -84,6 +85,7 @@ class BackfillQuery(QueryModel):
     job_id: QueryId | None = None
     recovery_id: QueryId | None = None
     status: BackfillStatus | None = None
+    sort: IdSort = IdSort.NEWEST
     cursor: Annotated[str, Field(max_length=1000)] | None = None
     limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
 
@@ -170,5 +172,7 @@ class RecoveryList(AnswerModel):
 
 
 class RecoveryQuery(QueryModel):
+    status: BackfillStatus | None = None
+    sort: IdSort = IdSort.NEWEST
     cursor: Annotated[str, Field(max_length=1000)] | None = None
     limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50

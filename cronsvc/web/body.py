@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from starlette.requests import Request
 
 from cronsvc.errors import FieldError, InvalidInput
-from cronsvc.web.problems import MALFORMED, MEDIA, TOO_LARGE, TOO_SLOW, Refused
+from cronsvc.web.problems import MALFORMED, MEDIA, MOST_ERRORS, TOO_LARGE, TOO_SLOW, Refused
 
 MAX_DEPTH = 32
 _GREATEST_INTEGER = 2**63 - 1
@@ -90,10 +90,10 @@ def parse_json(raw: bytes) -> Any:
 
 
 def check_texts(value: Any) -> list[FieldError]:
-    """List the texts that Postgres cannot store; Refused with 400 when the value is nested too deep."""
+    """List the first texts that Postgres cannot store; Refused with 400 when the value is nested too deep."""
     found: list[FieldError] = []
     waiting: list[tuple[Any, tuple[str, ...]]] = [(value, ())]
-    while waiting:
+    while waiting and len(found) < MOST_ERRORS:
         item, path = waiting.pop()
         if isinstance(item, str):
             reason = _bad_text(item)
@@ -105,7 +105,7 @@ def check_texts(value: Any) -> list[FieldError]:
             children = item.items() if isinstance(item, dict) else ((str(at), child) for at, child in enumerate(item))
             for name, child in children:
                 reason = _bad_text(name)
-                if reason:
+                if reason and len(found) < MOST_ERRORS:
                     found.append(FieldError(".".join(path), f"a name in it {reason}"))
                 else:
                     waiting.append((child, (*path, name)))

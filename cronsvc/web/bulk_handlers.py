@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from cronsvc.domain.job import JobDefinition
-from cronsvc.errors import FieldError, InvalidInput
+from cronsvc.errors import CronsvcError, FieldError, InvalidInput
 from cronsvc.services.bulk import Outcome
 from cronsvc.services.bulk_pausing import JobSelector
 from cronsvc.web import job_document
@@ -90,6 +90,7 @@ async def _ids(call: Call, body: BulkIn) -> list[int]:
     selector = JobSelector(
         tags=None if body.selector.tags is None else tuple(body.selector.tags),
         namespace=body.selector.namespace,
+        group=body.selector.group,
         queue=body.selector.queue,
         name_prefix=body.selector.name_prefix,
     )
@@ -137,14 +138,8 @@ async def _patch(call: Call, job_id: int, patch: dict[str, Any]) -> None:
 def _item(action: BulkAction, index: int, outcome: Outcome[Any, _Done]) -> BulkItem:
     job_id = outcome.item if isinstance(outcome.item, int) else None
     if outcome.error is not None:
-        problem = problem_of(outcome.error)
-        said = ItemProblem(
-            type=problem.kind.type,
-            title=problem.kind.title,
-            detail=problem.detail,
-            errors=[FieldProblem(field=each.field, reason=each.reason) for each in problem.errors],
-        )
-        return BulkItem(index=index, job_id=job_id, status=problem.kind.status, execution_id=None, problem=said)
+        status, said = item_problem(outcome.error)
+        return BulkItem(index=index, job_id=job_id, status=status, execution_id=None, problem=said)
     done = outcome.result
     return BulkItem(
         index=index,
@@ -153,3 +148,11 @@ def _item(action: BulkAction, index: int, outcome: Outcome[Any, _Done]) -> BulkI
         execution_id=None if done is None else done.execution_id,
         problem=None,
     )
+
+
+def item_problem(error: CronsvcError) -> tuple[int, ItemProblem]:
+    """The status that the act alone would have answered with, and what it would have said."""
+    problem = problem_of(error)
+    errors = [FieldProblem(field=each.field, reason=each.reason) for each in problem.errors]
+    said = ItemProblem(type=problem.kind.type, title=problem.kind.title, detail=problem.detail, errors=errors)
+    return problem.kind.status, said

@@ -27,6 +27,7 @@ class BulkSelectorIn(RequestModel):
 
     tags: list[str] | None = None
     namespace: Annotated[str, documented(maxLength=63)] | None = None
+    group: Annotated[str, documented(maxLength=63)] | None = None
     queue: Annotated[str, documented(maxLength=63)] | None = None
     name_prefix: Annotated[str, documented(maxLength=255)] | None = None
 

@@ -16,6 +16,7 @@ from cronsvc.web.calendar_models import (
     CalendarAnswer,
     CalendarIn,
     CalendarList,
+    CalendarQuery,
     ClosedDate,
     ImportAnswer,
     ImportQuery,
@@ -24,7 +25,6 @@ from cronsvc.web.calendar_models import (
     WindowList,
     WindowQuery,
 )
-from cronsvc.web.job_models import PageQuery
 from cronsvc.web.routing import Call
 
 _ETAG = re.compile(r'"(\d{1,9})"', re.ASCII)
@@ -39,8 +39,15 @@ async def create_calendar(call: Call) -> Response:
 
 async def list_calendars(call: Call) -> Response:
     """Calendars, newest first."""
-    query: PageQuery = call.query
-    page = await call.services.calendars.list(call.caller, cursor=query.cursor, limit=query.limit)
+    query: CalendarQuery = call.query
+    page = await call.services.calendars.list(
+        call.caller,
+        namespace=query.namespace,
+        name=query.name,
+        sort=query.sort,
+        cursor=query.cursor,
+        limit=query.limit,
+    )
     return answer(CalendarList(items=[_calendar(each) for each in page.items], next_cursor=page.next_cursor))
 
 
@@ -93,7 +100,14 @@ async def create_window(call: Call) -> Response:
 async def list_windows(call: Call) -> Response:
     """Windows that are open or ahead, newest first."""
     query: WindowQuery = call.query
-    page = await call.services.windows.list(call.caller, standing=not query.all, cursor=query.cursor, limit=query.limit)
+    page = await call.services.windows.list(
+        call.caller,
+        namespace=query.namespace,
+        standing=not query.all,
+        sort=query.sort,
+        cursor=query.cursor,
+        limit=query.limit,
+    )
     return answer(WindowList(items=[_window(each) for each in page.items], next_cursor=page.next_cursor))
 
 

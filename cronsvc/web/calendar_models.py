@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from cronsvc.domain.maintenance import During
+from cronsvc.services.paging import IdSort
 from cronsvc.web.job_models import Cron, SlugText, Timezone, documented
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
 from cronsvc.web.scalars import Instant, QueryCount, QueryFlag
@@ -163,9 +164,19 @@ class WindowList(AnswerModel):
     next_cursor: str | None
 
 
+class CalendarQuery(QueryModel):
+    namespace: Annotated[str, Field(max_length=63)] | None = None
+    name: Annotated[str, Field(max_length=63)] | None = None
+    sort: IdSort = IdSort.NEWEST
+    cursor: Annotated[str, Field(max_length=1000)] | None = None
+    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+
+
 class WindowQuery(QueryModel):
-    """`all`: those that are over or cancelled, too."""
+    """`all`: those that are over or cancelled, too. `namespace`: those for it, without those for everybody."""
 
     all: QueryFlag = False
+    namespace: Annotated[str, Field(max_length=63)] | None = None
+    sort: IdSort = IdSort.NEWEST
     cursor: Annotated[str, Field(max_length=1000)] | None = None
     limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50

@@ -6,6 +6,7 @@ from cronsvc.web.calendar_models import (
     CalendarAnswer,
     CalendarIn,
     CalendarList,
+    CalendarQuery,
     ImportAnswer,
     ImportQuery,
     WindowAnswer,
@@ -13,7 +14,6 @@ from cronsvc.web.calendar_models import (
     WindowList,
     WindowQuery,
 )
-from cronsvc.web.job_models import PageQuery
 from cronsvc.web.routing import Route
 
 V1 = "/api/v1"
@@ -43,7 +43,7 @@ CALENDAR_ROUTES = (
         "listCalendars",
         "List calendars",
         "calendars",
-        query=PageQuery,
+        query=CalendarQuery,
         answer=CalendarList,
     ),
     Route(

@@ -21,7 +21,8 @@ async def path_grant(request: Request, callbacks: Callbacks) -> CallbackGrant:
 
 async def header_grant(request: Request, callbacks: Callbacks) -> CallbackGrant | None:
     """What the token in the header may speak for, None when there is none. Unauthenticated: bad, or for another one."""
-    match = _BEARER.fullmatch(request.headers.get("authorization", ""))
+    given = request.headers.getlist("authorization")
+    match = _BEARER.fullmatch(given[0]) if len(given) == 1 else None
     if match is None:
         return None
     grant = await callbacks.authenticate(match.group(1))

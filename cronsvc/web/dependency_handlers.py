@@ -20,7 +20,12 @@ async def list_children(call: Call) -> Response:
     """The executions that an execution has started, in that order."""
     query: ChildQuery = call.query
     found = await call.services.dependencies.children(
-        call.id_in_path("executionId"), call.caller, status=query.status, cursor=query.cursor, limit=query.limit
+        call.id_in_path("executionId"),
+        call.caller,
+        status=query.status,
+        sort=query.sort,
+        cursor=query.cursor,
+        limit=query.limit,
     )
     items = [execution_answer(each) for each in found.page.items]
     return answer(ChildList(items=items, next_cursor=found.page.next_cursor, counts=found.counts))

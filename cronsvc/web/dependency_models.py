@@ -6,6 +6,7 @@ from pydantic import Field
 
 from cronsvc.domain.dependencies import MOST_UPSTREAMS, Mode, When
 from cronsvc.domain.execution import Status
+from cronsvc.services.paging import IdSort
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
 from cronsvc.web.scalars import Instant, QueryCount
 
@@ -99,5 +100,6 @@ class CauseAnswer(AnswerModel):
 
 class ChildQuery(QueryModel):
     status: Status | None = None
+    sort: IdSort = IdSort.OLDEST
     cursor: Annotated[str, Field(max_length=1000)] | None = None
     limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50

@@ -12,13 +12,15 @@ from cronsvc.web.ending_models import (
     CancelIn,
     DeadLetterQuery,
     DeadLettersIn,
+    DeadLetterSort,
     ResolveIn,
     ResolveManyIn,
 )
+from cronsvc.web.fields import listed
 from cronsvc.web.mapping import execution_answer
 from cronsvc.web.problems import problem_of
 from cronsvc.web.routing import Call
-from cronsvc.web.run_models import ExecutionList
+from cronsvc.web.run_models import ExecutionAnswer, ExecutionList
 
 
 async def cancel_execution(call: Call) -> Response:
@@ -39,10 +41,12 @@ async def list_dead_letters(call: Call) -> Response:
     page = await call.services.dead_letters.list(
         call.caller,
         Wanted(query.job_id, query.queue, query.namespace, query.since, query.until),
+        earliest_first=query.sort is DeadLetterSort.EARLIEST,
         cursor=query.cursor,
         limit=query.limit,
     )
-    return answer(ExecutionList(items=[execution_answer(item) for item in page.items], next_cursor=page.next_cursor))
+    items = [execution_answer(item) for item in page.items]
+    return listed(ExecutionList(items=items, next_cursor=page.next_cursor), items, ExecutionAnswer, query.fields)
 
 
 async def redrive_dead_letter(call: Call) -> Response:

@@ -1,9 +1,11 @@
 """Ending executions, running them again, and dead letters as JSON."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
+from cronsvc.web.fields import Fields
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
 from cronsvc.web.scalars import Instant, QueryCount, QueryId
 
@@ -23,6 +25,11 @@ class ResolveIn(RequestModel):
     note: Note
 
 
+class DeadLetterSort(StrEnum):
+    LATEST = "-scheduledTime"
+    EARLIEST = "scheduledTime"
+
+
 class DeadLetterQuery(QueryModel):
     """Filters of the list. `since` and `until` bound the scheduled time; `until` itself is out."""
 
@@ -31,6 +38,8 @@ class DeadLetterQuery(QueryModel):
     namespace: Annotated[str, Field(max_length=63)] | None = None
     since: Instant | None = None
     until: Instant | None = None
+    sort: DeadLetterSort = DeadLetterSort.LATEST
+    fields: Fields | None = None
     cursor: Annotated[str, Field(max_length=1000)] | None = None
     limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
 

@@ -10,6 +10,7 @@ from cronsvc.web.ending_models import (
     ResolveIn,
     ResolveManyIn,
 )
+from cronsvc.web.fields import SparseList
 from cronsvc.web.routing import Route
 from cronsvc.web.run_models import ExecutionAnswer, ExecutionList
 
@@ -58,6 +59,7 @@ DEAD_LETTERS = (
         "dead letters",
         query=DeadLetterQuery,
         answer=ExecutionList,
+        other_answers=((200, SparseList),),
     ),
     Route(
         "POST",

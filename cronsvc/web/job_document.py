@@ -24,6 +24,8 @@ _FIXED: Mapping[str, str] = {
     "id": "is given by cronsvc and cannot be changed",
     "createdAt": "is set by cronsvc and cannot be changed",
     "pause": "is changed by POST …/pause and POST …/resume, not by an edit",
+    "templateId": "is set when a job is made from a template",
+    "templateRevision": "is changed by POST /templates/{templateId}/apply, not by an edit",
     "quarantineReason": "is set by cronsvc; correct the definition and it goes away",
 }
 _TRUNCATED = timedelta(milliseconds=1)

@@ -18,23 +18,19 @@ from cronsvc.web.answers import answer
 from cronsvc.web.edit_models import EditQuery, edit_plan
 from cronsvc.web.fields import listed
 from cronsvc.web.job_models import (
-    InWindow,
     JobAnswer,
     JobIn,
     JobList,
     JobQuery,
     PageQuery,
     PauseIn,
-    PreviewAnswer,
-    PreviewIn,
     ResumeIn,
     RevisionAnswer,
     RevisionList,
-    UpcomingAnswer,
-    UpcomingQuery,
 )
 from cronsvc.web.mapping import definition_answer, definition_of, job_answer, schedule_of
 from cronsvc.web.routing import Call
+from cronsvc.web.schedule_models import InWindow, PreviewAnswer, PreviewIn, UpcomingAnswer, UpcomingQuery
 
 
 async def create_job(call: Call) -> Response:
@@ -42,7 +38,7 @@ async def create_job(call: Call) -> Response:
     body: JobIn = call.body
     definition = definition_of(body, namespace=home_namespace(call.caller))
     job = await call.services.jobs.create(definition, call.caller)
-    return _with_etag(job, status=201, location=f"/api/v1/jobs/{job.id}")
+    return with_etag(job, status=201, location=f"/api/v1/jobs/{job.id}")
 
 
 async def list_jobs(call: Call) -> Response:
@@ -57,6 +53,8 @@ async def list_jobs(call: Call) -> Response:
         call.caller,
         name=query.name,
         tag=query.tag,
+        group=query.group,
+        template_id=query.template_id,
         queue=query.queue,
         is_active=query.is_active,
         namespace=query.namespace,
@@ -70,7 +68,7 @@ async def list_jobs(call: Call) -> Response:
 
 async def get_job(call: Call) -> Response:
     """Read one job."""
-    return _with_etag(await call.services.jobs.get(call.id_in_path("jobId"), call.caller))
+    return with_etag(await call.services.jobs.get(call.id_in_path("jobId"), call.caller))
 
 
 async def replace_job(call: Call) -> Response:
@@ -102,7 +100,7 @@ async def _edited(
     query: EditQuery = call.query
     if query.dry_run:
         return answer(edit_plan(await rehearse(call.services.jobs, job.id, change, call.caller, if_revision=expected)))
-    return _with_etag(await call.services.jobs.edit(job.id, change, call.caller, if_revision=expected))
+    return with_etag(await call.services.jobs.edit(job.id, change, call.caller, if_revision=expected))
 
 
 async def delete_job(call: Call) -> Response:
@@ -120,7 +118,7 @@ async def delete_job(call: Call) -> Response:
 async def pause_job(call: Call) -> Response:
     """Hold a job: it fires nothing until it is resumed, or until `until`."""
     body: PauseIn = call.body
-    return _with_etag(
+    return with_etag(
         await call.services.jobs.pause(call.id_in_path("jobId"), call.caller, note=body.note, until=body.until)
     )
 
@@ -128,7 +126,7 @@ async def pause_job(call: Call) -> Response:
 async def resume_job(call: Call) -> Response:
     """Let a paused job fire again, from now on or (`catchUp`) with what the pause held back."""
     body: ResumeIn = call.body
-    return _with_etag(await call.services.jobs.resume(call.id_in_path("jobId"), call.caller, catch_up=body.catch_up))
+    return with_etag(await call.services.jobs.resume(call.id_in_path("jobId"), call.caller, catch_up=body.catch_up))
 
 
 async def upcoming(call: Call) -> Response:
@@ -157,7 +155,7 @@ async def list_revisions(call: Call) -> Response:
     """Every definition a job has had, the newest first."""
     query: PageQuery = call.query
     page = await call.services.jobs.revisions(
-        call.id_in_path("jobId"), call.caller, cursor=query.cursor, limit=query.limit
+        call.id_in_path("jobId"), call.caller, cursor=query.cursor, limit=query.limit, sort=query.sort
     )
     items = [
         RevisionAnswer(
@@ -185,7 +183,8 @@ async def preview_schedule(call: Call) -> Response:
     return answer(PreviewAnswer(fire_times=list(found.fire_times), description=found.description))
 
 
-def _with_etag(job: Job, *, status: int = 200, location: str | None = None) -> Response:
+def with_etag(job: Job, *, status: int = 200, location: str | None = None) -> Response:
+    """A job, with the tag that a change of it can name."""
     headers = {"ETag": job_document.etag_of(job)} | ({"Location": location} if location else {})
     return answer(job_answer(job), status=status, headers=headers)
 

@@ -6,9 +6,9 @@ from pydantic import ConfigDict, Field, RootModel
 
 from cronsvc.domain.calendars import CalendarRule
 from cronsvc.domain.job import MisfirePolicy, OverlapPolicy, Priority
-from cronsvc.domain.maintenance import During
 from cronsvc.domain.retry import BackoffType
 from cronsvc.services.job_order import JobSort
+from cronsvc.services.paging import IdSort
 from cronsvc.web.dependency_models import DependsOnAnswer, DependsOnIn
 from cronsvc.web.fields import Fields
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
@@ -63,6 +63,8 @@ READ_ONLY = frozenset(
         "nextFireTime",
         "lastFireTime",
         "fireCount",
+        "templateId",
+        "templateRevision",
         "revision",
         "createdAt",
         "updatedAt",
@@ -109,6 +111,7 @@ class JobIn(RequestModel):
     description: Annotated[str, documented(maxLength=10_000)] = ""
     namespace: SlugText | None = None
     tags: Annotated[list[str], documented(maxItems=50)] = Field(default_factory=list)
+    group: Annotated[SlugText | None, Field(description="one within the namespace, for lists and bulk acts")] = None
     cron_expression: Cron | None = None
     every: EverySeconds | None = None
     run_at: Instant | None = None
@@ -151,6 +154,8 @@ class JobDocument(JobIn):
     next_fire_time: ReadOnly = None
     last_fire_time: ReadOnly = None
     fire_count: ReadOnly = None
+    template_id: ReadOnly = None
+    template_revision: ReadOnly = None
     revision: Annotated[int | None, Field(description="counts as If-Match")] = None
     created_at: ReadOnly = None
     updated_at: ReadOnly = None
@@ -205,6 +210,7 @@ class DefinitionAnswer(AnswerModel):
     description: str
     namespace: str
     tags: list[str]
+    group: str | None
     cron_expression: str | None
     every: EverySeconds | None
     run_at: Instant | None
@@ -240,13 +246,18 @@ class Identified(AnswerModel):
 
 
 class JobAnswer(DefinitionAnswer, Identified):
-    """A job. `nextFireTime` is null while it is paused, inactive or quarantined, and when nothing is left to fire."""
+    """A job. `nextFireTime` is null while it is paused, inactive or quarantined, and when nothing is left to fire.
+
+    `templateRevision`: of the template it was made from, what was applied last; a newer one changes no job by itself.
+    """
 
     pause: PauseAnswer | None
     quarantine_reason: str | None
     next_fire_time: Instant | None
     last_fire_time: Instant | None
     fire_count: int
+    template_id: int | None
+    template_revision: int | None
     revision: int
     created_at: Instant
     updated_at: Instant
@@ -263,6 +274,8 @@ class JobQuery(QueryModel):
     job_id: QueryId | None = None
     name: Annotated[str, Field(max_length=255)] | None = None
     tag: Annotated[str, Field(max_length=64)] | None = None
+    group: Annotated[str, Field(max_length=63)] | None = None
+    template_id: QueryId | None = None
     queue: Annotated[str, Field(max_length=63)] | None = None
     is_active: QueryFlag | None = None
     namespace: Annotated[str, Field(max_length=63)] | None = None
@@ -273,6 +286,7 @@ class JobQuery(QueryModel):
 
 
 class PageQuery(QueryModel):
+    sort: IdSort = IdSort.NEWEST
     cursor: Annotated[str, Field(max_length=1000)] | None = None
     limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
 
@@ -288,31 +302,6 @@ class ResumeIn(RequestModel):
     catch_up: bool = False
 
 
-class UpcomingQuery(QueryModel):
-    count: Annotated[QueryCount, Field(ge=1, le=1000)] = 10
-
-
-class InWindow(AnswerModel):
-    """An instant that lies in a maintenance window: it will not run (skip), or wait for the end (hold)."""
-
-    fire_time: Instant
-    window_id: int
-    name: str
-    during: During
-    until: Instant
-
-
-class UpcomingAnswer(AnswerModel):
-    """The next instants that will fire: none while the job is held back without an end.
-
-    `inWindows`: which of them lie in a maintenance window, as far as is known now.
-    """
-
-    fire_times: list[Instant]
-    description: str
-    in_windows: list[InWindow]
-
-
 class RevisionAnswer(AnswerModel):
     """One stored definition of a job, as it was."""
 
@@ -325,24 +314,3 @@ class RevisionAnswer(AnswerModel):
 class RevisionList(AnswerModel):
     items: list[RevisionAnswer]
     next_cursor: str | None
-
-
-class PreviewIn(RequestModel):
-    """A schedule to try out: exactly one of cronExpression, every and runAt. `after` is now unless given."""
-
-    cron_expression: Cron | None = None
-    every: EverySeconds | None = None
-    run_at: Instant | None = None
-    timezone: Timezone = "UTC"
-    start_at: Instant | None = None
-    end_at: Instant | None = None
-    calendar: CalendarName | None = None
-    calendar_rule: CalendarRule = CalendarRule.SKIP
-    namespace: Annotated[SlugText | None, Field(description="of the calendar")] = None
-    after: Instant | None = None
-    count: Annotated[int, Field(ge=1, le=1000)] = 10
-
-
-class PreviewAnswer(AnswerModel):
-    fire_times: list[Instant]
-    description: str

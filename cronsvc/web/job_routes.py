@@ -14,12 +14,8 @@ from cronsvc.web.job_models import (
     JobQuery,
     PageQuery,
     PauseIn,
-    PreviewAnswer,
-    PreviewIn,
     ResumeIn,
     RevisionList,
-    UpcomingAnswer,
-    UpcomingQuery,
 )
 from cronsvc.web.routing import Route
 from cronsvc.web.run_models import (
@@ -27,8 +23,11 @@ from cronsvc.web.run_models import (
     ExecutionList,
     JobExecutionListQuery,
     TriggerByNameIn,
+    TriggeredAnswer,
     TriggerIn,
+    TriggerParams,
 )
+from cronsvc.web.schedule_models import PreviewAnswer, PreviewIn, UpcomingAnswer, UpcomingQuery
 
 V1 = "/api/v1"
 VIEWER, OPERATOR = Role.VIEWER, Role.OPERATOR
@@ -73,6 +72,22 @@ JOB_ROUTES = (
         status=202,
         body=TriggerByNameIn,
         answer=ExecutionAnswer,
+        takes_idempotency_key=True,
+        keeps_key_itself=True,
+        problems=(problems.NOT_FOUND, problems.CONFLICT),
+    ),
+    Route(
+        "POST",
+        f"{V1}/jobs/trigger/{{name}}",
+        OPERATOR,
+        run_handlers.trigger_named,
+        "triggerNamedJob",
+        "Run the job of a name once, now, with the body as its params",
+        "jobs",
+        status=202,
+        body=TriggerParams,
+        body_optional=True,
+        answer=TriggeredAnswer,
         takes_idempotency_key=True,
         keeps_key_itself=True,
         problems=(problems.NOT_FOUND, problems.CONFLICT),

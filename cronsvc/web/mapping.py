@@ -17,7 +17,6 @@ from cronsvc.web.job_models import (
     JobAnswer,
     JobIn,
     PauseAnswer,
-    PreviewIn,
     RetentionAnswer,
     TaskPayloadAnswer,
 )
@@ -29,6 +28,7 @@ from cronsvc.web.run_models import (
     ExecutionDetail,
     ProgressAnswer,
 )
+from cronsvc.web.schedule_models import PreviewIn
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -42,6 +42,7 @@ def definition_of(body: JobIn, *, namespace: str) -> JobDefinition:
         namespace=body.namespace or namespace,
         description=body.description,
         tags=tuple(dict.fromkeys(body.tags)),
+        group=body.group,
         max_runs=body.max_runs,
         jitter_seconds=body.jitter_seconds,
         misfire_policy=body.misfire_policy,
@@ -107,6 +108,8 @@ def job_answer(job: Job) -> JobAnswer:
         next_fire_time=job.upcoming_fire_time,
         last_fire_time=job.last_fire_time,
         fire_count=job.fire_count,
+        template_id=job.template_id,
+        template_revision=job.template_revision,
         revision=job.revision,
         created_at=job.created_at,
         updated_at=job.updated_at,
@@ -125,6 +128,7 @@ def _definition(definition: JobDefinition) -> dict[str, Any]:
         "description": definition.description,
         "namespace": definition.namespace,
         "tags": list(definition.tags),
+        "group": definition.group,
         "cron_expression": schedule.cron_expression,
         "every": schedule.every_seconds,
         "run_at": schedule.run_at,

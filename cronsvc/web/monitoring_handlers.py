@@ -9,10 +9,14 @@ from cronsvc.web.routing import Call
 from cronsvc.web.run_handlers import found_executions
 from cronsvc.web.run_models import ExecutionQuery
 
+RECENT_SHOWN = 20
+
 
 async def snapshot(call: Call) -> Response:
-    """What will fire next, and what runs."""
-    found = await call.services.monitoring.snapshot(call.caller)
+    """What will fire next, and what runs: of all jobs, or of one."""
+    query: models.SnapshotQuery = call.query
+    found = await call.services.monitoring.snapshot(call.caller, job_id=query.job_id)
+    recent = await call.services.executions.list(call.caller, job_id=query.job_id, limit=RECENT_SHOWN)
     counts = found.counts
     return answer(
         models.SnapshotAnswer(
@@ -49,6 +53,26 @@ async def snapshot(call: Call) -> Response:
                     for run in found.active
                 ],
             ),
+            queue_stats=models.QueueStats(
+                waiting=counts.waiting,
+                active=counts.active,
+                completed=counts.completed,
+                failed=counts.failed,
+                delayed=found.delayed,
+            ),
+            recent_jobs=[
+                models.RecentJob(
+                    id=run.id,
+                    job_id=run.job_id,
+                    name=run.job_name,
+                    status=run.status,
+                    progress=run.progress,
+                    scheduled_time=run.scheduled_time,
+                    start_time=run.start_time,
+                    end_time=run.end_time,
+                )
+                for run in recent.items
+            ],
         )
     )
 

@@ -1,12 +1,13 @@
-"""The seeds' calls for monitoring as JSON: `{success, data}`, in the words of seeds 001 and 002."""
+"""Calls for monitoring as JSON: `{success, data}`, in the words of the queue libraries that people come from."""
 
 from typing import Any
 
 from pydantic import Field
 
-from cronsvc.web.models import AnswerModel
+from cronsvc.domain.execution import Status
+from cronsvc.web.models import AnswerModel, QueryModel
 from cronsvc.web.run_models import ExecutionAnswer
-from cronsvc.web.scalars import Instant
+from cronsvc.web.scalars import Instant, QueryId
 
 
 class RepeatableJob(AnswerModel):
@@ -50,9 +51,42 @@ class Snapshot(AnswerModel):
     active_jobs: list[ActiveJob]
 
 
+class QueueStats(AnswerModel):
+    """`data.counts` once more, under the names that other dashboards have; `delayed` is part of `waiting`."""
+
+    waiting: int
+    active: int
+    completed: int
+    failed: int
+    delayed: int
+
+
+class RecentJob(AnswerModel):
+    """An execution, in few words."""
+
+    id: int
+    job_id: int
+    name: str
+    status: Status
+    progress: int | None
+    scheduled_time: Instant
+    start_time: Instant | None
+    end_time: Instant | None
+
+
 class SnapshotAnswer(AnswerModel):
+    """`recentJobs`: the latest twenty executions, the newest first."""
+
     success: bool
     data: Snapshot
+    queue_stats: QueueStats
+    recent_jobs: list[RecentJob]
+
+
+class SnapshotQuery(QueryModel):
+    """`jobId`: of this job alone."""
+
+    job_id: QueryId | None = None
 
 
 class QueueMetrics(AnswerModel):

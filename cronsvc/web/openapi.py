@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document, assembled from the route table and the pydantic models.
 
-Nothing is written twice: a route that exists is documented, with its role, its models and every way it can fail.
+Nothing is written twice: a route that exists is documented, with its role, its models, every way it can fail, and the
+curl example that a test runs.
 """
 
 import re
@@ -12,6 +13,8 @@ from pydantic.json_schema import models_json_schema
 
 from cronsvc.services.access import Role
 from cronsvc.web import problems
+from cronsvc.web.curl_examples import Example, load_examples
+from cronsvc.web.openapi_links import links_of, things_of
 from cronsvc.web.problems import ProblemKind
 from cronsvc.web.routing import TOKEN_IN_PATH, Door, Route
 from cronsvc.web.service_models import ProblemAnswer
@@ -19,6 +22,14 @@ from cronsvc.web.service_models import ProblemAnswer
 Mode = Literal["validation", "serialization"]
 Schemas = Mapping[tuple[type[BaseModel], Mode], Mapping[str, Any]]
 
+_BOUNDS: Mapping[str, str] = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+_NAME = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+_ETAG = r"^(\*|\"[0-9]{1,18}\")$"
+_PATH_TEXTS = {
+    **dict.fromkeys(("name", "calendarName", "namespace"), _NAME),
+    "keyId": "^[0-9A-Za-z]{8}$",
+    "token": "^cbt_[0-9A-Za-z_-]{98}$",
+}
 _REFERENCE = "#/components/schemas/{model}"
 _DESCRIPTION = (
     "Cron as a service on Postgres: define jobs, and every instant they fire, or do not fire, becomes a row. "
@@ -32,8 +43,16 @@ def openapi_document(routes: Sequence[Route], *, version: str) -> dict[str, Any]
     documented = [route for route in routes if route.door is Door.API]
     schemas, definitions = _schemas(documented)
     paths: dict[str, dict[str, Any]] = {}
+    examples = load_examples()
+    things = things_of(documented)
     for route in documented:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+        operation = _operation(route, schemas)
+        links = links_of(route, things, documented)
+        if links:
+            operation["responses"][str(route.status)]["links"] = links
+        if route.name in examples:
+            _show(operation, examples[route.name])
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
     tags = list(dict.fromkeys(route.tag for route in documented))
     return {
         "openapi": "3.1.0",
@@ -107,18 +126,34 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
     return operation
 
 
+def _show(operation: dict[str, Any], example: Example) -> None:
+    operation["x-codeSamples"] = [{"lang": "Shell", "label": "curl", "source": example.command}]
+    if example.body is not None:
+        content = operation["requestBody"]["content"]
+        operation["requestBody"]["content"] = {
+            media: {**described, "example": example.body} for media, described in content.items()
+        }
+
+
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {"type": "integer", "format": "int64", "minimum": 1}
-            if name in ("jobId", "executionId")
-            else {"type": "string"},
+            "schema": _path_schema(name, route.path),
         }
         for name in path_names(route.path)
     ]
+
+
+def _path_schema(name: str, path: str) -> dict[str, Any]:
+    """What may stand in a path: ids are numbers, but those of keys; the rest is text of a known form."""
+    if name in _PATH_TEXTS and not path.startswith("/api/v1/jobs/"):  # jobs have names of any letters
+        return {"type": "string", "pattern": _PATH_TEXTS[name]}
+    if name.endswith("Id"):
+        return {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**63 - 1}
+    return {"type": "string", "minLength": 1, "maxLength": 255}
 
 
 def path_names(path: str) -> list[str]:
@@ -141,20 +176,21 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
 def _plain(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
     """A query parameter is never null, and its schema stands alone: drop the null branch, resolve references."""
     branches = [branch for branch in schema.get("anyOf", [schema]) if branch.get("type") != "null"]
-    found = dict(branches[0])
+    found: dict[str, Any] = dict(branches[0])
     if "$ref" in found:
         found = dict(definitions[found["$ref"].rsplit("/", 1)[-1]])
     if schema.get("default") is not None:
         found["default"] = schema["default"]
     found.pop("title", None)
-    return found
+    # What pydantic checks after a reader of its text, it writes in words of its own.
+    return {_BOUNDS.get(name, name): value for name, value in found.items()}
 
 
 def _header_parameters(route: Route) -> list[dict[str, Any]]:
     given: list[tuple[str, str, dict[str, Any]]] = []
     if route.takes_if_match:
         words = 'The revision this change was made from, as the ETag said: `"7"`. Another revision answers 412.'
-        given.append(("If-Match", words, {"type": "string"}))
+        given.append(("If-Match", words, {"type": "string", "pattern": _ETAG}))
     if route.takes_idempotency_key:
         words = "The same key again within 24 hours gets the answer of the first request, and changes nothing."
         schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}

@@ -23,7 +23,8 @@ from cronsvc.web import auth, views, words
 from cronsvc.web.own_pages import FIRST, OwnPages
 from cronsvc.web.page_models import BackForm, OverviewQuery, RefreshQuery, ResumeForm
 from cronsvc.web.probe import Probe
-from cronsvc.web.problems import PROBLEMS, UNAVAILABLE, Problem, problem_of
+from cronsvc.web.problems import UNAVAILABLE, Problem, problem_of
+from cronsvc.web.prose import pieces
 from cronsvc.web.routing import Call, request_id_of
 from cronsvc.web.scalars import write_instant
 from cronsvc.web.services import WebSettings
@@ -43,7 +44,7 @@ _NAVIGATION = (
     ("/windows", "Windows", "windows.html"),
 )
 STATIC = Path(__file__).parent / "static"
-STATIC_TYPES = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
+STATIC_TYPES = {"style.css": "text/css", "docs.css": "text/css", "icon.svg": "image/svg+xml"}
 
 
 def make_environment() -> Environment:
@@ -55,6 +56,7 @@ def make_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["pieces"] = pieces
     environment.globals.update(
         moment=words.moment,
         relative=words.relative,
@@ -87,6 +89,7 @@ class Pages:
         self._environment = make_environment()
         self._files = {name: StaticFile((STATIC / name).read_bytes(), media) for name, media in STATIC_TYPES.items()}
         self._style_version = self._files["style.css"].etag
+        self._docs_style_version = self._files["docs.css"].etag
         self.own = OwnPages()
 
     async def overview(self, call: Call) -> Response:
@@ -105,6 +108,7 @@ class Pages:
             tiles=_tiles(counts),
             fence=(await probe.readiness()).fence,
             check_problems=services.self_check.problems,
+            open_hosts=await services.target_hosts.open_hosts(caller),
             active_jobs=counts.jobs.active,
             paused_jobs=counts.jobs.paused,
             jobs=[views.job_view(job, last_runs.get(job.id)) for job in page.items],
@@ -172,24 +176,8 @@ class Pages:
         await call.services.jobs.resume(call.id_in_path("jobId"), call.caller, catch_up=form.catch_up == "yes")
         return see_other(self.own.or_first(form.back))
 
-    async def problem_kind(self, call: Call) -> Response:
-        """What a `type` of our problem documents means."""
-        kind = PROBLEMS.get(call.request.path_params["slug"])
-        if kind is None:
-            raise NotFound("There is no such kind of problem.")
-        return self.render(
-            "problem.html",
-            None,
-            None,
-            status_word=f"{kind.status} · {kind.type}",
-            title=kind.title,
-            detail=kind.meaning,
-            errors=(),
-            request_id="",
-        )
-
     async def static_file(self, call: Call) -> Response:
-        """The style sheet and the icon."""
+        """The style sheets and the icon."""
         file = self._files.get(call.request.path_params["name"])
         if file is None:
             raise NotFound("There is no such file.")
@@ -236,6 +224,7 @@ class Pages:
             refreshes=caller is not None and pace is not None,
             refresh_seconds=pace or 0,
             style_version=self._style_version,
+            docs_style_version=self._docs_style_version,
             version=self.settings.version,
             now=datetime.now(UTC),
             **values,

@@ -49,8 +49,5 @@ def page_routes(pages: Pages) -> tuple[Route, ...]:
             door=Door.PAGE,
             body=ResumeForm,
         ),
-        Route(
-            "GET", "/problems/{slug}", PUBLIC, pages.problem_kind, "pageProblem", "A problem", "page", door=Door.PAGE
-        ),
         Route("GET", "/static/{name}", PUBLIC, pages.static_file, "pageStatic", "A file", "page", door=Door.PAGE),
     )

@@ -16,6 +16,8 @@ from cronsvc.errors import FieldError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2
+MOST_ERRORS = 100
+"""So many faults of one request are listed; whoever has more has another problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,8 @@ GONE = ProblemKind(
 PRECONDITION = ProblemKind(
     "precondition-failed",
     412,
-    "The job has changed since you read it",
-    "`If-Match` (or `revision` in the body) names an older revision. Read the job again, apply your change to that.",
+    "It has changed since you read it",
+    "`If-Match` (or `revision` in the body) names an older revision. Read it again, apply your change to that.",
 )
 TOO_LARGE = ProblemKind(
     "content-too-large", 413, "The body is too large", "Keep large data elsewhere and let the job fetch it."
@@ -189,11 +191,13 @@ def problem_of(error: errors.CronsvcError) -> Problem:
 def _detail_of(errors_: Sequence[FieldError]) -> str:
     if len(errors_) == 1:
         return f"{errors_[0].field}: {errors_[0].reason}" if errors_[0].field else errors_[0].reason
+    if len(errors_) >= MOST_ERRORS:
+        return f"Very many fields are wrong; the first {MOST_ERRORS} are listed in errors."
     return f"{len(errors_)} fields are wrong; each is listed in errors."
 
 
-def problem_response(problem: Problem, *, request_id: str) -> Response:
-    """Render a problem as application/problem+json."""
+def problem_document(problem: Problem, *, request_id: str) -> dict[str, object]:
+    """Return the members of a problem document."""
     document: dict[str, object] = {
         "type": problem.kind.type,
         "title": problem.kind.title,
@@ -202,10 +206,15 @@ def problem_response(problem: Problem, *, request_id: str) -> Response:
         "requestId": request_id,
     }
     if problem.errors:
-        document["errors"] = [{"field": error.field, "reason": error.reason} for error in problem.errors]
+        document["errors"] = [{"field": error.field, "reason": error.reason} for error in problem.errors[:MOST_ERRORS]]
+    return document
+
+
+def problem_response(problem: Problem, *, request_id: str) -> Response:
+    """Render a problem as application/problem+json."""
     # ASCII escapes keep the answer valid UTF-8 whatever the caller sent us (a lone surrogate, for one).
     return Response(
-        json.dumps(document, ensure_ascii=True),
+        json.dumps(problem_document(problem, request_id=request_id), ensure_ascii=True),
         status_code=problem.kind.status,
         headers=dict(problem.headers or {}),
         media_type=MEDIA_TYPE,

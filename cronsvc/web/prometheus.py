@@ -12,10 +12,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
+from cronsvc.domain.target_host import HoldReason
 from cronsvc.services.callers import Role
 from cronsvc.services.queues import QueueState
 from cronsvc.services.self_check import WORDS, Report
 from cronsvc.services.status import Overview, Readiness
+from cronsvc.services.target_hosts import MOST_HOSTS
 from cronsvc.store.metrics import Lateness
 from cronsvc.web.probe import Probe
 from cronsvc.web.routing import Call, Route
@@ -33,6 +35,8 @@ class _Scrape(Collector):
     lateness: Lateness
     queues: tuple[QueueState, ...]
     readiness: Readiness
+    open_breakers: int
+    held: Mapping[HoldReason, int]
     report: Report | None
     is_red: bool
 
@@ -88,6 +92,9 @@ class _Scrape(Collector):
         yield _one(
             "fenced", "1 while nothing is sent because the database was restored.", self.readiness.fence is not None
         )
+        yield _one("open_breakers", "Hosts that no job calls now.", self.open_breakers)
+        about = "Executions that wait for a host: its budget, a free place, or its breaker."
+        yield _by("held_for_hosts", about, "reason", {reason.value: number for reason, number in self.held.items()})
         yield _one("redis_up", "1 if Redis answers.", self.readiness.redis.ok)
         yield _one("database_seconds", "One round trip to Postgres.", seen.database_ms / 1000)
         yield _one(
@@ -123,6 +130,8 @@ async def metrics(call: Call) -> Response:
         lateness=await services.status.lateness(caller),
         queues=tuple((await services.queues.list(caller, limit=MOST_QUEUES)).items),
         readiness=await probe.readiness(),
+        open_breakers=len(await services.target_hosts.open_hosts(caller, most=MOST_HOSTS)),
+        held=await services.target_hosts.held_now(caller),
         report=services.self_check.report,
         is_red=services.self_check.is_red,
     )

@@ -22,7 +22,9 @@ from cronsvc.web.routing import Call
 async def list_queues(call: Call) -> Response:
     """Queues in order of name."""
     query: QueueQuery = call.query
-    page = await call.services.queues.list(call.caller, cursor=query.cursor, limit=query.limit)
+    page = await call.services.queues.list(
+        call.caller, is_paused=query.is_paused, sort=query.sort, cursor=query.cursor, limit=query.limit
+    )
     return answer(QueueList(items=[_queue(item) for item in page.items], next_cursor=page.next_cursor))
 
 
@@ -93,6 +95,7 @@ def _selector(body: SelectorIn) -> JobSelector:
     return JobSelector(
         tags=None if body.tags is None else tuple(body.tags),
         namespace=body.namespace,
+        group=body.group,
         queue=body.queue,
         name_prefix=body.name_prefix,
         job_ids=None if body.job_ids is None else tuple(body.job_ids),

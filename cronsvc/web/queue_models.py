@@ -1,16 +1,18 @@
-"""Queues, and pausing many jobs at once, as JSON (DESIGN §7; the answers of the latter as in seed 001)."""
+"""Queues, and pausing many jobs at once, as JSON; the answers of the latter are `{success, message}` and counts."""
 
 from typing import Annotated
 
 from pydantic import Field
 
+from cronsvc.services.paging import NameSort
 from cronsvc.web.job_models import PauseAnswer, documented
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
-from cronsvc.web.scalars import Instant, QueryCount
+from cronsvc.web.scalars import Instant, QueryCount, QueryFlag
 
 Concurrency = Annotated[int, documented(minimum=1, maximum=100_000)]
 RatePerMinute = Annotated[int, documented(minimum=1, maximum=10_000_000)]
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Word = Annotated[str, Field(min_length=1, max_length=63)]
 
 
 class QueueAnswer(AnswerModel):
@@ -33,6 +35,8 @@ class QueueList(AnswerModel):
 
 
 class QueueQuery(QueryModel):
+    is_paused: QueryFlag | None = None
+    sort: NameSort = NameSort.NAME
     cursor: Annotated[str, Field(max_length=1000)] | None = None
     limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
 
@@ -47,11 +51,12 @@ class QueueIn(RequestModel):
 class SelectorIn(RequestModel):
     """Which jobs: those that match everything given; all of the tags, any of the ids. Nothing given: all of them."""
 
-    tags: list[str] | None = None
-    namespace: Annotated[str, documented(maxLength=63)] | None = None
-    queue: Annotated[str, documented(maxLength=63)] | None = None
-    name_prefix: Annotated[str, documented(maxLength=255)] | None = None
-    job_ids: Annotated[list[Id], documented(maxItems=10_000)] | None = None
+    tags: Annotated[list[str], documented(minItems=1)] | None = None
+    namespace: Word | None = None
+    group: Word | None = None
+    queue: Word | None = None
+    name_prefix: Annotated[str, Field(max_length=255), documented(minLength=1)] | None = None
+    job_ids: Annotated[list[Id], documented(minItems=1, maxItems=10_000)] | None = None
 
 
 class PauseJobsIn(SelectorIn):

@@ -7,7 +7,7 @@ from cronsvc.services.access import Role
 from cronsvc.web import bulk_handlers, monitoring_handlers, problems, queue_handlers
 from cronsvc.web.bulk_models import BulkAnswer, BulkIn
 from cronsvc.web.job_models import PauseIn
-from cronsvc.web.monitoring_models import HistoryAnswer, MetricsAnswer, SnapshotAnswer
+from cronsvc.web.monitoring_models import HistoryAnswer, MetricsAnswer, SnapshotAnswer, SnapshotQuery
 from cronsvc.web.queue_models import (
     JobsChanged,
     PauseJobsIn,
@@ -70,9 +70,11 @@ MANY_JOBS_ROUTES = (
         VIEWER,
         monitoring_handlers.snapshot,
         "getJobsStatus",
-        "What will fire next, and what runs",
+        "What will fire next, and what runs, of all jobs or of one",
         "monitoring",
+        query=SnapshotQuery,
         answer=SnapshotAnswer,
+        problems=(problems.NOT_FOUND,),
     ),
     Route(
         "GET",

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from cronsvc.domain.execution import Execution
 from cronsvc.errors import InvalidInput
 from cronsvc.services.paging import Page
-from cronsvc.services.triggering import FIELD
+from cronsvc.services.triggering import FIELD, Triggered
 from cronsvc.web.answers import answer
 from cronsvc.web.fields import listed
 from cronsvc.web.mapping import execution_answer, execution_detail, progress_answer
@@ -22,7 +22,9 @@ from cronsvc.web.run_models import (
     JobExecutionListQuery,
     JobExecutionSort,
     TriggerByNameIn,
+    TriggeredAnswer,
     TriggerIn,
+    TriggerParams,
 )
 
 
@@ -39,14 +41,32 @@ async def trigger_by_name(call: Call) -> Response:
     return await _trigger(call, job_id, body.params)
 
 
+async def trigger_named(call: Call) -> Response:
+    """Run the job of the name in the path once, now; the whole body is its params."""
+    body: TriggerParams = call.body
+    name = call.request.path_params["name"]
+    begun = await _begun(call, await call.services.jobs.id_of(name, call.caller), body.root or None)
+    told = TriggeredAnswer(
+        **execution_answer(begun.execution).model_dump(),
+        success=True,
+        message=f"{name} triggered successfully",
+        timestamp=begun.execution.queued_at,
+    )
+    return answer(told, status=202, headers=_where(begun))
+
+
 async def _trigger(call: Call, job_id: int, params: dict[str, Any] | None) -> Response:
+    begun = await _begun(call, job_id, params)
+    return answer(execution_answer(begun.execution), status=202, headers=_where(begun))
+
+
+async def _begun(call: Call, job_id: int, params: dict[str, Any] | None) -> Triggered:
     keys = call.request.headers.getlist(FIELD)
     if not keys:
-        return _accepted(await call.services.jobs.trigger(job_id, call.caller, params=params))
+        return Triggered(await call.services.jobs.trigger(job_id, call.caller, params=params), replayed=False)
     if len(keys) > 1:
         raise InvalidInput.of(FIELD, "is given twice; give it once")
-    begun = await call.services.jobs.trigger_once(job_id, call.caller, key=keys[0], params=params)
-    return _accepted(begun.execution, replayed=begun.replayed)
+    return await call.services.jobs.trigger_once(job_id, call.caller, key=keys[0], params=params)
 
 
 async def list_executions(call: Call) -> Response:
@@ -102,9 +122,9 @@ async def get_progress(call: Call) -> Response:
     return answer(progress_answer(execution))
 
 
-def _accepted(execution: Execution, *, replayed: bool = False) -> Response:
-    headers = {"Location": f"/api/v1/executions/{execution.id}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
-    return answer(execution_answer(execution), status=202, headers=headers)
+def _where(begun: Triggered) -> dict[str, str]:
+    replayed = {"Idempotent-Replayed": "true"} if begun.replayed else {}
+    return {"Location": f"/api/v1/executions/{begun.execution.id}"} | replayed
 
 
 def _listed(page: Page[Execution], fields: str | None) -> Response:

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, RootModel
 
 from cronsvc.domain.execution import Status, Trigger
 from cronsvc.web.dependency_models import CauseAnswer
@@ -159,6 +159,20 @@ class TriggerIn(RequestModel):
     """`params` is laid over the job's `taskPayload.config` for this one execution."""
 
     params: dict[str, Any] | None = None
+
+
+class TriggerParams(RootModel[dict[str, Any]]):
+    """The members of `params`, by themselves."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"syncType": "incremental"}]})
+
+
+class TriggeredAnswer(ExecutionAnswer):
+    """The execution, with a word about it."""
+
+    success: bool
+    message: str
+    timestamp: Instant
 
 
 class TriggerByNameIn(RequestModel):

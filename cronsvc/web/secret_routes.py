@@ -16,7 +16,7 @@ async def list_secrets(call: Call) -> Response:
     """Secrets in order of namespace and name, without what they hold."""
     query: SecretsQuery = call.query
     page = await call.services.secrets.list(
-        call.caller, namespace=query.namespace, cursor=query.cursor, limit=query.limit
+        call.caller, namespace=query.namespace, sort=query.sort, cursor=query.cursor, limit=query.limit
     )
     return answer(SecretList(items=[_secret(each) for each in page.items], next_cursor=page.next_cursor))
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from starlette.responses import Response
 
 from cronsvc.domain.execution import Status
+from cronsvc.services.paging import IdSort
 from cronsvc.services.status import Check, Readiness
 from cronsvc.web.answers import answer
 from cronsvc.web.ending_models import DeadLetterCount
@@ -19,6 +20,7 @@ from cronsvc.web.service_models import (
     KeyCreated,
     KeyIn,
     KeyList,
+    KeyQuery,
     LastDayAnswer,
     MeAnswer,
     PartAnswer,
@@ -107,9 +109,12 @@ async def me(call: Call) -> Response:
 
 
 async def list_keys(call: Call) -> Response:
-    """Every key that reaches no further than the caller, oldest first, without secrets."""
-    found = await call.services.access.list_keys(call.caller)
-    return answer(KeyList(items=[_key(key) for key in found], next_cursor=None))
+    """Keys that reach no further than the caller, without secrets."""
+    query: KeyQuery = call.query
+    page = await call.services.access.page_of_keys(
+        call.caller, name=query.name, is_live=query.is_live, sort=query.sort, cursor=query.cursor, limit=query.limit
+    )
+    return answer(KeyList(items=[_key(key) for key in page.items], next_cursor=page.next_cursor))
 
 
 async def create_key(call: Call) -> Response:
@@ -125,8 +130,9 @@ async def create_key(call: Call) -> Response:
         expires_at=body.expires_at,
         granted_by=call.caller,
     )
-    # A key carries its public id; the row has the rest.
-    key = next(key for key in await access.list_keys(call.caller) if f"_{key.key_id}_" in plain)
+    # A key carries its public id; the row has the rest, and of a name there is one that has not been revoked.
+    found = (await access.page_of_keys(call.caller, name=body.name, sort=IdSort.NEWEST)).items
+    key = next(key for key in found if f"_{key.key_id}_" in plain)
     return answer(KeyCreated(**_key(key).model_dump(), key=plain), status=201, headers={"Location": "/api/v1/keys"})
 
 

@@ -1,14 +1,15 @@
 """The service itself as JSON: health, readiness, status, keys, and the shape of an error."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, RootModel
+from pydantic import ConfigDict, Field, RootModel
 
 from cronsvc.domain.execution import Status
 from cronsvc.services.access import Role
+from cronsvc.services.paging import IdSort
 from cronsvc.web.ending_models import DeadLetterCount
-from cronsvc.web.models import AnswerModel, RequestModel
-from cronsvc.web.scalars import Instant
+from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
+from cronsvc.web.scalars import Instant, QueryCount, QueryFlag
 
 
 class OpenApiAnswer(RootModel[dict[str, Any]]):
@@ -22,6 +23,8 @@ class FieldProblem(AnswerModel):
 
 class ProblemAnswer(AnswerModel):
     """RFC 9457 problem document. `type` leads to a page about this kind of problem."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
     type: str
     title: str
@@ -173,6 +176,16 @@ class KeyCreated(KeyAnswer):
     """A new key. `key` is shown this once and stored nowhere."""
 
     key: str
+
+
+class KeyQuery(QueryModel):
+    """`isLive`: neither revoked nor expired; false: one of them."""
+
+    name: Annotated[str, Field(max_length=100)] | None = None
+    is_live: QueryFlag | None = None
+    sort: IdSort = IdSort.OLDEST
+    cursor: Annotated[str, Field(max_length=1000)] | None = None
+    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
 
 
 class KeyList(AnswerModel):

@@ -10,6 +10,7 @@ from cronsvc.web.service_models import (
     KeyCreated,
     KeyIn,
     KeyList,
+    KeyQuery,
     MeAnswer,
     OpenApiAnswer,
     ReadyAnswer,
@@ -46,7 +47,17 @@ SERVICE_ROUTES = (
     Route(
         "GET", f"{V1}/me", VIEWER, service_handlers.me, "getMe", "Who the key speaks for", "service", answer=MeAnswer
     ),
-    Route("GET", f"{V1}/keys", ADMIN, service_handlers.list_keys, "listKeys", "List API keys", "keys", answer=KeyList),
+    Route(
+        "GET",
+        f"{V1}/keys",
+        ADMIN,
+        service_handlers.list_keys,
+        "listKeys",
+        "List API keys",
+        "keys",
+        query=KeyQuery,
+        answer=KeyList,
+    ),
     Route(
         "POST",
         f"{V1}/keys",

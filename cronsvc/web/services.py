@@ -12,9 +12,11 @@ from cronsvc.services.calendars import Calendars
 from cronsvc.services.callbacks import Callbacks
 from cronsvc.services.dead_letters import DeadLetters
 from cronsvc.services.dependencies import Dependencies
+from cronsvc.services.egress_lists import EgressLists
 from cronsvc.services.ending import Endings
 from cronsvc.services.executions import Executions
 from cronsvc.services.explaining import Explaining
+from cronsvc.services.groups import Groups
 from cronsvc.services.history import History
 from cronsvc.services.jobs import Jobs
 from cronsvc.services.monitoring import Monitoring
@@ -25,6 +27,8 @@ from cronsvc.services.restore import Restore
 from cronsvc.services.secrets import Secrets
 from cronsvc.services.self_check import SelfCheck
 from cronsvc.services.status import StatusReader
+from cronsvc.services.target_hosts import TargetHosts
+from cronsvc.services.templates import Templates
 from cronsvc.services.windows import Windows
 from cronsvc.web.rate_limits import RateLimits
 from cronsvc.web.sign_in import SignIn
@@ -57,6 +61,10 @@ class Services:
     secrets: Secrets
     auditing: Auditing
     replays: Replays
+    target_hosts: TargetHosts
+    egress_lists: EgressLists
+    templates: Templates
+    groups: Groups
     rate_limits: RateLimits | None = None
 
 

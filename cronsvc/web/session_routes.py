@@ -1,12 +1,16 @@
 """/api/v1/sessions: who is signed in to the page, and the end of it."""
 
+from typing import Annotated
+
+from pydantic import Field
 from starlette.responses import Response
 
 from cronsvc.services.access import Role
+from cronsvc.services.paging import IdSort
 from cronsvc.web.answers import answer
 from cronsvc.web.models import AnswerModel, QueryModel
 from cronsvc.web.routing import Call, Route
-from cronsvc.web.scalars import Instant
+from cronsvc.web.scalars import Instant, QueryCount
 
 SESSIONS = "/api/v1/sessions"
 
@@ -30,7 +34,16 @@ class SessionList(AnswerModel):
 
 
 class SessionsQuery(QueryModel):
+    """Which to end; nothing given: all of them."""
+
     actor: str | None = None
+
+
+class SessionListQuery(QueryModel):
+    actor: Annotated[str, Field(max_length=200)] | None = None
+    sort: IdSort = IdSort.NEWEST
+    cursor: Annotated[str, Field(max_length=1000)] | None = None
+    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
 
 
 class SessionsEnded(AnswerModel):
@@ -40,8 +53,11 @@ class SessionsEnded(AnswerModel):
 
 
 async def list_sessions(call: Call) -> Response:
-    """Sessions that reach no further than the caller, newest first."""
-    found = await call.services.access.sessions.living(call.caller)
+    """Sessions that reach no further than the caller."""
+    query: SessionListQuery = call.query
+    found = await call.services.access.sessions.living(
+        call.caller, actor=query.actor, sort=query.sort, cursor=query.cursor, limit=query.limit
+    )
     return answer(
         SessionList(
             items=[
@@ -55,9 +71,9 @@ async def list_sessions(call: Call) -> Response:
                     last_seen_at=each.last_seen_at,
                     expires_at=each.expires_at,
                 )
-                for each in found
+                for each in found.items
             ],
-            next_cursor=None,
+            next_cursor=found.next_cursor,
         )
     )
 
@@ -70,7 +86,17 @@ async def end_sessions(call: Call) -> Response:
 
 
 SESSION_ROUTES = (
-    Route("GET", SESSIONS, Role.ADMIN, list_sessions, "listSessions", "Who is signed in", "keys", answer=SessionList),
+    Route(
+        "GET",
+        SESSIONS,
+        Role.ADMIN,
+        list_sessions,
+        "listSessions",
+        "Who is signed in",
+        "keys",
+        query=SessionListQuery,
+        answer=SessionList,
+    ),
     Route(
         "DELETE",
         SESSIONS,

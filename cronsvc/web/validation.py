@@ -17,6 +17,7 @@ from starlette.datastructures import QueryParams
 from cronsvc.errors import FieldError, InvalidInput
 from cronsvc.web.body import check_texts
 from cronsvc.web.models import RequestModel, api_names
+from cronsvc.web.problems import MOST_ERRORS
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -66,7 +67,39 @@ def read_model(model: type[M], document: Any) -> M:
         # JSON mode is what makes `strict` usable: enums and lists have only their JSON spelling here.
         return model.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        raise InvalidInput(explain(model, error)) from None
+        found = error
+    whole = _with_whole_numbers(document, found)
+    if whole is not None:
+        try:
+            return model.model_validate_json(json.dumps(whole))
+        except ValidationError as error:
+            found = error
+    raise InvalidInput(explain(model, found)) from None
+
+
+def _with_whole_numbers(document: dict[str, Any], error: ValidationError) -> dict[str, Any] | None:
+    """The document with 3.0 as 3 where a whole number was wanted: JSON has one kind of number. None: nowhere."""
+    if error.error_count() > MOST_ERRORS:
+        return None  # it is refused anyway, and this would cost as much again
+    places = {
+        detail["loc"]: int(value)
+        for detail in error.errors(include_url=False, include_context=False)
+        if detail["type"] == "int_type"
+        and isinstance(value := detail["input"], float)
+        and value.is_integer()
+        and abs(value) < 2**53
+    }
+    return _replaced(document, (), places) if places else None
+
+
+def _replaced(value: Any, place: tuple[int | str, ...], places: Mapping[tuple[int | str, ...], int]) -> Any:
+    if place in places and isinstance(value, float):
+        return places[place]
+    if isinstance(value, dict):
+        return {name: _replaced(each, (*place, name), places) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_replaced(each, (*place, at), places) for at, each in enumerate(value)]
+    return value
 
 
 def read_query(model: type[M], params: QueryParams) -> M:
@@ -77,7 +110,7 @@ def read_query(model: type[M], params: QueryParams) -> M:
         if name in given:
             twice.append(FieldError(name, "is given twice; give it once"))
         given[name] = value
-    bad = [*twice, *check_texts(given)]
+    bad = [*twice, *check_texts(given)][:MOST_ERRORS]
     if bad:
         raise InvalidInput(bad)
     try:
@@ -87,11 +120,17 @@ def read_query(model: type[M], params: QueryParams) -> M:
 
 
 def explain(model: type[BaseModel], error: ValidationError) -> list[FieldError]:
-    """Turn pydantic's findings into FieldErrors, one a place, in the order of the document."""
+    """Turn pydantic's findings into FieldErrors, one a place, in the order of the document; MOST_ERRORS at most.
+
+    The bound is what a body of thousands of unknown names costs: each is compared with every name that is known.
+    """
     found: dict[str, FieldError] = {}
     for detail in error.errors(include_url=False):
         field = ".".join(str(part) for part in detail["loc"])
-        found.setdefault(field, FieldError(field, _reason(model, detail)))
+        if field not in found:
+            found[field] = FieldError(field, _reason(model, detail))
+        if len(found) == MOST_ERRORS:
+            break
     return list(found.values())
 
 

@@ -21,6 +21,7 @@ HEAVY = (
     "starlette",
     "uvicorn",
     "croniter",
+    "httpx2",
 )
 
 
@@ -29,7 +30,9 @@ def test_version() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{__version__}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["up", "--help"], ["keys", "create", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["version"], ["up", "--help"], ["keys", "create", "--help"], ["jobs", "edit", "--help"]]
+)
 def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "cronsvc", *arguments],

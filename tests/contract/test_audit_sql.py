@@ -21,7 +21,14 @@ Rows = list[dict[str, Any]]
 
 # These look at unfinished rows, or for the beginning of a job's history: wherever they are, but only along an index.
 EVERYWHERE_BY_INDEX = {"waiting_and_running", "queue_depth", "gaps"}
-NOT_ABOUT_EXECUTIONS = {"who_changed_what", "held_back_jobs", "overdue_jobs", "who_is_alive", "table_sizes"}
+NOT_ABOUT_EXECUTIONS = {
+    "who_changed_what",
+    "held_back_jobs",
+    "held_for_hosts",
+    "overdue_jobs",
+    "who_is_alive",
+    "table_sizes",
+}
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +134,10 @@ def retries_and_lost_attempts(rows: Rows) -> None:
     }
 
 
+def held_for_hosts(rows: Rows) -> None:
+    assert picked(rows, "host", "reason", "executions", "times", "held_now") == [("a.example", "rate", 1, 1, 0)]
+
+
 def waiting_and_running(rows: Rows) -> None:
     assert picked(rows, "job_name", "status", "dispatches") == [
         ("busy", "QUEUED", 9),
@@ -214,6 +225,7 @@ ANSWERS: Mapping[str, Callable[[Rows], None]] = {
         skipped_by_reason,
         who_changed_what,
         held_back_jobs,
+        held_for_hosts,
         jobs_without_success,
         overdue_jobs,
         who_is_alive,
@@ -319,6 +331,10 @@ SUPPORTED = (
     "statistics",
     "backfills",
     "recoveries",
+    "holds",
+    "hosts",
+    "egress_lists",
+    "templates",
 )
 RELATIONS = """
 SELECT n.nspname AS schema, n.nspname || '.' || c.relname AS name,

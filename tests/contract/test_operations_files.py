@@ -59,7 +59,7 @@ def ours(compose: dict[str, Any]) -> dict[str, Any]:
 def test_the_command_line_has_the_promised_commands() -> None:
     promised = (
         "up api scheduler worker migrate check version keys secrets calendars jobs trigger executions dead-letters "
-        "backfill explain restore audit"
+        "backfill explain restore audit status"
     )
     assert cli_commands() == set(promised.split())
 

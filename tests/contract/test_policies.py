@@ -39,6 +39,27 @@ PROOFS: Mapping[str, tuple[str, ...]] = {
         "services/test_overlap_races.py::test_a_retry_in_the_middle_of_the_tick_that_replaces_it",
     ),
     "maxConcurrency": ("services/test_admission.py::test_many_workers_never_run_more_than_the_limit",),
+    "egress list": (
+        "services/test_egress_lists.py::test_a_worker_keeps_to_a_list_that_came_after_the_job",
+        "executors/test_inside.py::test_a_redirect_and_a_token_keep_to_the_list_as_well",
+        "web/test_outbound_api.py::test_a_namespace_calls_what_its_list_has",
+    ),
+    "egress list: two layers": (
+        "services/test_egress_lists.py::test_nobody_in_a_namespace_widens_what_was_narrowed_for_it",
+        "executors/test_inside.py::test_none_of_them_reaches_a_socket_that_listens",
+    ),
+    "callsPerSecond, callsPerMinute": (
+        "services/test_outbound.py::test_two_workers_share_one_budget_and_what_is_held_costs_no_attempt",
+        "services/test_outbound.py::test_the_minute_is_any_minute",
+    ),
+    "maxConcurrent": (
+        "services/test_outbound.py::test_no_more_calls_run_than_may_and_an_end_lets_the_next_go",
+        "services/test_outbound.py::test_what_a_dead_worker_was_calling_is_free_with_its_rescue",
+    ),
+    "breakerFailures, breakerOpenSeconds": (
+        "services/test_outbound.py::test_failures_in_a_row_open_the_breaker_for_all_workers_and_one_call_tries",
+    ),
+    "trip, reset": ("services/test_outbound.py::test_people_trip_and_reset_and_it_is_written_down",),
     "maxAttempts": ("services/test_running.py::test_attempts_are_counted_up_to_the_budget",),
     "backoff": ("unit/test_execution.py::test_backoff",),
     "backoff: exponential": ("unit/test_execution.py::test_backoff",),
@@ -126,6 +147,9 @@ PROOFS: Mapping[str, tuple[str, ...]] = {
     "/problems/unavailable": ("web/test_service_api.py::test_a_lost_database_is_503_without_the_drivers_words",),
 }
 
+# Each kind of problem is brought about by a request, and its page compared with the answer.
+PROVOKED = "web/test_problem_kinds.py::test_a_request_brings_it_about_and_its_page_shows_the_answer"
+
 # Settings whose values are policies of their own: each value needs a line above.
 BY_VALUE = ("misfirePolicy", "overlapPolicy", "backoff")
 
@@ -177,7 +201,7 @@ def test_every_line_has_a_test_and_every_test_a_line() -> None:
 
 @pytest.mark.parametrize("line", PROOFS)
 def test_the_tests_of_a_line_are_there(line: str) -> None:
-    for proof in PROOFS[line]:
+    for proof in (*PROOFS[line], *((PROVOKED,) if line.startswith("/problems/") else ())):
         path, _, name = proof.partition("::")
         file = TESTS / path
         if not file.exists() or name not in collected_from(file):

@@ -33,6 +33,7 @@ FULL = JobDefinition(
     namespace="red",
     description="text",
     tags=("a", "b"),
+    group="reports",
     schedule=Schedule(every_seconds=60, anchor=MOMENT, start_at=MOMENT, end_at=MOMENT + timedelta(days=9)),
     task_payload=TaskPayload("CALL", {"url": "x", "n": [1, None]}),
     max_runs=9,
@@ -114,6 +115,7 @@ async def test_times_are_utc_whatever_the_session_speaks(database_url: str) -> N
 def test_a_column_that_means_nothing_is_named(column: str, value: object, default: Any) -> None:
     row = (
         dict.fromkeys(("paused_at", "next_fire_time", "last_fire_time", "quarantine_reason"))
+        | dict.fromkeys(("template_id", "template_revision"))
         | {"id": 1, "revision": 1, "fire_count": 0, "created_at": MOMENT, "updated_at": MOMENT}
         | {name: getattr(each, "obj", each) for name, each in definition_to_columns(FULL).items()}
     )

@@ -36,7 +36,11 @@ TENANT_TABLES = [
     "calendars",
     "calendar_dates",
     "maintenance_windows",
+    "job_templates",
+    "job_template_revisions",
     "secrets",
+    "egress_lists",
+    "host_holds",
     "audit_log",
 ]
 
@@ -63,7 +67,13 @@ async def planted(db: Database) -> dict[str, int]:
             " created_by) VALUES ({job}, 1, now(), now(), 'all', 'oldest', 1, 1, 'x')",
             "INSERT INTO calendars (namespace, name, created_by) VALUES ('{namespace}', 'days', 'x')",
             "INSERT INTO calendar_dates (calendar_id, date) SELECT max(id), now() FROM calendars",
+            "INSERT INTO egress_lists (namespace, layer, hosts) VALUES ('{namespace}', 'namespace', '{{a.example}}')",
+            "INSERT INTO host_holds (job_id, scheduled_time, host, reason, execution_id, namespace, claim_no,"
+            " held_until) VALUES ({job}, now(), 'a.example', 'rate', 1, '{namespace}', 1, now())",
             "INSERT INTO secrets (namespace, name, ciphertext, key_id) VALUES ('{namespace}', 'x', 'x', 'x')",
+            "INSERT INTO job_templates (namespace, name, created_by) VALUES ('{namespace}', 't', 'x')",
+            "INSERT INTO job_template_revisions (template_id, revision, parameters, definition, actor)"
+            " SELECT max(id), 1, '[]', '{{}}', 'x' FROM job_templates",
             "INSERT INTO maintenance_windows (namespace, name, starts_at, ends_at, during, created_by)"
             " VALUES ('{namespace}', 'w', now(), now() + interval '1 hour', 'skip', 'x')",
         ):

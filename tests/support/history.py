@@ -207,6 +207,19 @@ def _jobs_and_people(past: History) -> None:
     past.insert("calendar_dates", calendar_id=past.insert("calendars", name="closed", created_by="test"), date=past.now)
     window = {"starts_at": past.ago(days=-1), "ends_at": past.ago(days=-2), "during": "hold"}
     past.insert("maintenance_windows", name="upgrade", created_by="test", **window)
+    definition = json.dumps({"taskPayload": {"type": "API_CALL", "config": {"headers": {"Authorization": SECRET}}}})
+    past.conn.execute(
+        "WITH made AS (INSERT INTO job_templates (name, created_by) VALUES ('alike', 'test') RETURNING id)"
+        " INSERT INTO job_template_revisions (template_id, revision, parameters, definition, actor)"
+        " SELECT id, 1, '[]', %s, 'test' FROM made",
+        (definition,),
+    )
+    past.conn.execute("INSERT INTO egress_lists (namespace, layer, hosts) VALUES ('team-a', 'service', '{a.example}')")
+    past.conn.execute("INSERT INTO target_hosts (host, calls_per_second) VALUES ('a.example', 1)")
+    past.conn.execute(
+        "INSERT INTO host_holds (job_id, scheduled_time, host, reason, execution_id, namespace, claim_no, held_until)"
+        " SELECT job_id, scheduled_time, 'a.example', 'rate', id, 'default', 1, now() FROM job_executions LIMIT 1"
+    )
     past.job("broken", quarantine_reason="cronExpression: no such month")
     past.job("dependent", depends_on={"on": [{"job": "broken"}]})
     window = {"window_from": past.ago(days=2), "window_to": past.ago(days=1), "direction": "oldest", "max_parallel": 1}

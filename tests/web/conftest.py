@@ -23,9 +23,11 @@ from cronsvc.services.callbacks import Callbacks
 from cronsvc.services.dead_letters import DeadLetters
 from cronsvc.services.dependencies import Dependencies
 from cronsvc.services.dispatch import Dispatcher
+from cronsvc.services.egress_lists import EgressLists
 from cronsvc.services.ending import Endings
 from cronsvc.services.executions import Executions
 from cronsvc.services.explaining import Explaining
+from cronsvc.services.groups import Groups
 from cronsvc.services.history import History
 from cronsvc.services.jobs import Jobs
 from cronsvc.services.monitoring import Monitoring
@@ -37,6 +39,8 @@ from cronsvc.services.sealing import Keyring, new_key
 from cronsvc.services.secrets import Secrets
 from cronsvc.services.self_check import SelfCheck
 from cronsvc.services.status import StatusReader
+from cronsvc.services.target_hosts import TargetHosts
+from cronsvc.services.templates import Templates
 from cronsvc.services.windows import Windows
 from cronsvc.store.pool import Database
 from cronsvc.web.app import Services, WebSettings, create_app
@@ -122,6 +126,10 @@ async def serving(db: Database, redis_url: str) -> AsyncIterator[Services]:
             secrets=Secrets(db, Keyring([SECRET_KEY])),
             auditing=Auditing(db),
             replays=Replays(db),
+            target_hosts=TargetHosts(db),
+            egress_lists=EgressLists(db),
+            templates=Templates(db),
+            groups=Groups(db),
         )
     finally:
         for executor in executors.values():

@@ -1,14 +1,19 @@
 """PATCH and PUT with dryRun: the difference, every refusal of the real thing, and nothing written."""
 
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
+import pytest
+
+from cronsvc.services import rehearsing
 from cronsvc.store.pool import Database
 from tests.support.rows import fetch, one
 from tests.web.conftest import SEED_JOB, Client, reasons
 
 EVERYTHING = "SELECT (SELECT jsonb_agg(j) FROM jobs j), (SELECT count(*) FROM job_revisions),"
 EVERYTHING += " (SELECT count(*) FROM audit_log), (SELECT count(*) FROM job_executions), (SELECT count(*) FROM queues)"
+
+BERLIN = {"cronExpression": "30 2 * * *", "timezone": "Europe/Berlin"}
 
 
 async def plan(client: Client, job: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
@@ -34,6 +39,27 @@ async def test_a_patch_says_what_it_would_change_and_changes_nothing(operator: C
     # The real thing does what was said.
     real = await operator.send("PATCH", f"/api/v1/jobs/{job['id']}", json={"cronExpression": "0 9,10 * * *"})
     assert real.json()["nextFireTime"] == found["job"]["nextFireTime"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "effects"), [("30 2 * * *", {"moved", "once"}), ("30 * * * *", {"left_out", "twice"})]
+)
+async def test_changes_of_the_clock_that_touch_the_new_schedule(
+    operator: Client, monkeypatch: pytest.MonkeyPatch, expression: str, effects: set[str]
+) -> None:
+    monkeypatch.setattr(rehearsing, "HORIZON", timedelta(days=366))  # has both changes, whatever day it is
+    job = await operator.make_job()
+    found = await plan(operator, job, {"cronExpression": expression, "timezone": "Europe/Berlin"})
+    assert {each["effect"] for each in found["clockChanges"]} == effects
+    for each in found["clockChanges"]:
+        assert (each["wallFrom"][10:], each["wallUntil"][10:]) == ("T02:00:00", "T03:00:00")
+        assert datetime.fromisoformat(each["at"]).time() == time(1)
+    moved = next((each["at"] for each in found["clockChanges"] if each["effect"] == "moved"), None)
+    if moved is not None:  # it runs right after the gap
+        await operator.send("PATCH", f"/api/v1/jobs/{job['id']}", json={**BERLIN, "startAt": moved})
+        upcoming = (await operator.get(f"/api/v1/jobs/{job['id']}/upcoming?count=1")).json()
+        assert upcoming["fireTimes"] == [moved]
+    assert (await plan(operator, job, {**BERLIN, "timezone": "UTC"}))["clockChanges"] == []
 
 
 async def test_put_too(operator: Client, db: Database) -> None:

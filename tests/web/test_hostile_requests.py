@@ -7,17 +7,20 @@ import random
 import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import httpx2
 import psycopg
+import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from cronsvc.services.jobs import Jobs
 from cronsvc.store.pool import Database
 from cronsvc.web.app import Services, create_app
+from cronsvc.web.problems import MOST_ERRORS
 from tests.support.job_types import Scripted
-from tests.web.conftest import SEED_JOB, Client, http_client
+from tests.web.conftest import SEED_JOB, Client, http_client, reasons
 
 JSON = {"Content-Type": "application/json"}
 HOSTILE = 300
@@ -72,6 +75,38 @@ async def test_hostile_bodies_are_4xx_and_memory_stays_flat(operator: Client) ->
         tracemalloc.stop()
     assert after - before < MOST_GROWN
     assert peak - before < 4 * MOST_GROWN
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {f"unknown{at}": at for at in range(1000)},
+        {"tags": list(range(1000))},
+        {"taskPayload": {"config": {"list": ["\0"] * 1000}}},
+        {"name": "x", "tags": [""] * 1000, "cronExpression": "* * * * *", "taskPayload": {"type": "T"}},
+    ],
+    ids=["names", "types", "texts", "words"],
+)
+async def test_of_very_many_faults_the_first_are_told(operator: Client, body: dict[str, Any]) -> None:
+    """Each unknown name is compared with all that are known: without a bound one body would cost seconds."""
+    response = await operator.post("/api/v1/jobs", json=body)
+    assert response.status_code == 422
+    problem = response.json()
+    assert 1 <= len(problem["errors"]) <= MOST_ERRORS
+    assert len(response.content) < 200_000
+
+
+async def test_a_whole_number_may_be_written_with_a_point(operator: Client) -> None:
+    """JSON has one kind of number: where 3 fits, 3.0 does, and in a configuration it stays what it was."""
+    config = {**SEED_JOB["taskPayload"]["config"], "data": {"ratio": 1.0}}
+    payload = {"type": "API_CALL", "config": config}
+    job = await operator.make_job(maxAttempts=2.0, retention={"days": 30.0}, taskPayload=payload)
+    assert (job["maxAttempts"], job["retention"]["days"]) == (2, 30)
+    assert repr(job["taskPayload"]["config"]["data"]["ratio"]) == "1.0"
+    for value in (2.5, 1e300, -1.5):
+        response = await operator.post("/api/v1/jobs", json={**SEED_JOB, "name": "b", "maxAttempts": value})
+        assert response.status_code == 422
+        assert "maxAttempts" in reasons(response)
 
 
 async def test_a_list_that_takes_too_long_is_given_up_with_503(

@@ -41,14 +41,17 @@ IN_RED: Mapping[str, str | None] = {
     "windowId": "window",
     "backfillId": "backfill",
     "recoveryId": "recovery",
+    "templateId": "template",
     "keyId": None,
 }
 WINDOW = {"name": "w", "cronExpression": "0 3 * * *", "durationSeconds": 600, "during": "skip", "namespace": "red"}
+TEMPLATE = {"name": "t", "namespace": "red", "definition": {"cronExpression": "@daily", "taskPayload": {"type": "X"}}}
 # Good bodies of routes that need one, so that what refuses a request is its sender and not its body.
 BODIES: Mapping[str, Any] = {
     "replaceJob": SEED_JOB,
     "patchJob": {"description": "changed"},
     "replaceMaintenanceWindow": WINDOW,
+    "replaceTemplate": TEMPLATE,
 }
 
 
@@ -144,6 +147,7 @@ async def things(http: httpx2.AsyncClient, services: Services) -> dict[str, str]
         "job": str(job["id"]),
         "execution": await made(f"/api/v1/jobs/{job['id']}/trigger", {}),
         "calendar": await made("/api/v1/calendars", {"name": "days", "namespace": "red"}),
+        "template": await made("/api/v1/templates", TEMPLATE),
         "window": await made("/api/v1/maintenance-windows", WINDOW),
         "backfill": await made(f"/api/v1/jobs/{job['id']}/backfill", window),
         "recovery": await made("/api/v1/recoveries", {**window, "selector": {"namespace": "red"}}),

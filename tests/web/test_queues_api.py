@@ -159,7 +159,7 @@ async def executions(db: Database, job_id: int, *statuses: str, **columns: Any) 
         )
 
 
-async def test_the_status_of_seed_001(operator: Client, viewer: Client, db: Database) -> None:
+async def test_the_status(operator: Client, viewer: Client, db: Database) -> None:
     job = await operator.make_job(name="user-sync", cronExpression=None, every=1200)
     await operator.make_job(name="held back", isActive=False)
     await executions(db, job["id"], "SUCCESS", "SUCCESS", "FAILED", "QUEUED")
@@ -176,7 +176,7 @@ async def test_the_status_of_seed_001(operator: Client, viewer: Client, db: Data
     assert (await viewer.get(f"/api/v1/executions/{active['id']}")).json()["status"] == "RUNNING"
 
 
-async def test_the_metrics_of_seed_002(operator: Client, viewer: Client, db: Database) -> None:
+async def test_the_metrics(operator: Client, viewer: Client, db: Database) -> None:
     job = await operator.make_job()
     await executions(db, job["id"], "SUCCESS", "SUCCESS", "SUCCESS", "FAILED", "QUEUED", "RUNNING")
     await fetch(db, "UPDATE job_executions SET ready_at = now() + interval '1 h' WHERE status = 'QUEUED' RETURNING 1")
@@ -196,7 +196,7 @@ async def test_the_metrics_of_seed_002(operator: Client, viewer: Client, db: Dat
     assert "queue default is paused" in (await viewer.get("/api/v1/jobs/metrics")).json()["data"]["problems"]
 
 
-async def test_the_history_of_seed_002(operator: Client, viewer: Client, db: Database) -> None:
+async def test_the_history(operator: Client, viewer: Client, db: Database) -> None:
     job = await operator.make_job()
     await executions(db, job["id"], "SUCCESS", "FAILED", "SUCCESS")
     first = (await viewer.get("/api/v1/jobs/history?limit=2")).json()

@@ -30,6 +30,8 @@ PUBLIC_ROUTES = {
     ("GET", "/login/oidc"),
     ("GET", "/login/oidc/callback"),
     ("POST", "/logout"),
+    ("GET", "/docs"),
+    ("GET", "/problems"),
     ("GET", "/problems/{slug}"),
     ("GET", "/static/{name}"),
 }
@@ -205,6 +207,11 @@ async def test_answers_are_what_the_document_says(operator: Client) -> None:
     closing = {"name": "upgrade", "cronExpression": "0 3 * * *", "durationSeconds": 600, "during": "skip"}
     maintenance = (await operator.post("/api/v1/maintenance-windows", json=closing)).json()
     bodies |= {"createCalendar": {"name": "others"}, "createMaintenanceWindow": closing}
+    host = (await operator.post("/api/v1/hosts/api.example.com/trip")).json()
+    definition = {name: SEED_JOB[name] for name in ("cronExpression", "taskPayload")}
+    template = (await operator.post("/api/v1/templates", json={"name": "reports", "definition": definition})).json()
+    bodies |= {"createTemplate": {"name": "others", "definition": definition}, "applyTemplate": {}}
+    bodies |= {"createJobFromTemplate": {"name": "from a template"}}
     checked = set()
     for route in API_ROUTES:
         path = route.path.replace("{calendarId}", str(calendar["id"])).replace("{windowId}", str(maintenance["id"]))
@@ -213,6 +220,9 @@ async def test_answers_are_what_the_document_says(operator: Client) -> None:
             path.replace("{name}", "default")
             .replace("{backfillId}", str(backfill["id"]))
             .replace("{recoveryId}", str(recovery["id"]))
+            .replace("{namespace}", "default")
+            .replace("{host}", host["host"])
+            .replace("{templateId}", str(template["id"]))
         )
         if (route.method != "GET" and route.name not in bodies) or route.access is Role.ADMIN or not route.answer:
             continue
