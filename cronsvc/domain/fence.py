@@ -2,7 +2,9 @@
 
 What is sure: another cluster or another database than was written down, and a generation that Redis or a process
 remembers and the database does not. A server that only started again, a promoted standby that lost nothing, an empty
-Redis or another host name look different and are the same.
+Redis or another host name look different and are the same. But where nobody is left who remembers it, a server that
+started again on another timeline, or with a state that has long been silent, is taken for a restored one: that is how
+a backup beside a Redis of its own looks.
 """
 
 from collections.abc import Mapping
@@ -14,11 +16,14 @@ from enum import StrEnum
 # stop the service; a restored backup is minutes behind at the least.
 TOLERATED_GENERATIONS = 6
 
+# How long a service may have stood still and be believed by its database alone. A machine is back sooner from a reboot.
+BELIEVED_SECONDS = 3600.0
+
 
 class FenceReason(StrEnum):
     OTHER_SERVER = "other_server"  # a dump restored into another cluster, or one that pg_upgrade made
     OTHER_DATABASE = "other_database"  # restored or copied beside, or in place of, the one it was
-    WENT_BACK = "went_back"  # an older state of the same database
+    WENT_BACK = "went_back"  # an older state of the same database, or one that may be and that nobody remembers
 
 
 class Finding(StrEnum):
@@ -30,7 +35,10 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a database wrote down about itself, and what it is. Facts that our role may not ask for are None."""
+    """What a database wrote down about itself, and what it is. Facts that our role may not ask for are None.
+
+    `silent_seconds`: for how long nobody has counted the generation up, by the database's clock.
+    """
 
     lineage: str
     generation: int
@@ -50,6 +58,7 @@ class Identity:
     present_identifier: str | None
     present_timeline: int | None
     present_start: datetime
+    silent_seconds: float = 0.0
 
     @property
     def changed_timeline(self) -> bool:
@@ -88,8 +97,19 @@ def judge(identity: Identity, remembered: Mapping[str, int], *, asked_redis: boo
         return _other(FenceReason.WENT_BACK, f"it is some {seconds} s of service behind what was seen of it before")
     if identity.server_start == identity.present_start:
         return Judgement(Finding.OPEN)
-    if not asked_redis and highest is None:
-        return Judgement(Finding.UNSURE)
+    if highest is None:
+        return _forgotten(identity) if asked_redis else Judgement(Finding.UNSURE)
+    return Judgement(Finding.STARTED_AGAIN)
+
+
+def _forgotten(identity: Identity) -> Judgement:
+    """The server started again, and neither Redis nor a process knows this database."""
+    if identity.changed_timeline:
+        moved = f"Postgres is on timeline {identity.present_timeline}, it was on {identity.timeline}"
+        return _other(FenceReason.WENT_BACK, f"{moved}, and Redis does not know what state it was in")
+    if identity.silent_seconds > BELIEVED_SECONDS:
+        silence = f"it has been silent for {identity.silent_seconds / 3600:.1f} hours"
+        return _other(FenceReason.WENT_BACK, f"{silence}, and Redis does not know what state it was in")
     return Judgement(Finding.STARTED_AGAIN)
 
 

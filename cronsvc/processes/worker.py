@@ -162,12 +162,11 @@ class _Worker:
     async def _follow_queues(self) -> None:
         """Leave paused queues alone; told no queues, serve every queue there is. Both within QUEUES_SECONDS.
 
-        The fence as well: no claim passes it, so all there is to do is to look closer when it stands.
+        The fence as well: no claim passes it, so all there is to do is to look closer when it stands, and now and then.
         """
         while not cancelled():
             with suppress(Unavailable):
-                if await self._fence.holds():
-                    await self._fence.look()
+                await self._fence.follow()
                 async with self._db.statements() as conn:
                     known = await queues.names(conn)
                     paused = frozenset(name for name, is_paused in known.items() if is_paused)

@@ -8,6 +8,7 @@ an older state from the present one.
 """
 
 import logging
+import time
 from typing import Protocol
 
 from cronsvc.domain.fence import FenceReason, Finding, Identity, judge
@@ -20,6 +21,7 @@ _log = logging.getLogger("cronsvc.restore")
 
 ACTOR = "cronsvc:restore"
 ENTITY = "service"
+FOLLOW_SECONDS = 5.0
 WHAT_TO_DO = "see `cronsvc restore status`, then `cronsvc restore confirm --mode resume` or `--mode skip`"
 
 
@@ -40,7 +42,7 @@ async def fence_detail(conn: Conn) -> str | None:
     found = await identity.read(conn)
     if found is None:
         return None
-    judged = judge(found, {}, asked_redis=True)
+    judged = judge(found, {}, asked_redis=False)  # what others remember they have written down
     return judged.detail if judged.finding is Finding.OTHER else None
 
 
@@ -53,11 +55,21 @@ class Fence:
         self._notes = notes
         self._own: dict[str, int] = {}
         self._reminder = Reminder()
+        self._looked: float | None = None
 
     async def holds(self) -> bool:
         """Whether nothing may be done now; one small statement."""
         async with self._db.statements() as conn:
             return await identity.fenced(conn)
+
+    async def follow(self) -> None:
+        """Look if it holds, and every few seconds anyway. Unavailable: no Postgres.
+
+        A process vouches for what it has seen last: one that looked only at its start would vouch for any later state.
+        """
+        is_old = self._looked is None or time.monotonic() - self._looked >= FOLLOW_SECONDS
+        if is_old or await self.holds():
+            await self.look()
 
     async def look(self) -> bool:
         """Compare, and write down what follows; returns whether work may go on. Unavailable: no Postgres."""
@@ -87,6 +99,7 @@ class Fence:
         if self._reminder.over():
             _log.warning("the fence is open, work goes on")
         await self._remember(found, kept if asked else None)
+        self._looked = time.monotonic()
         return True
 
     async def _read(self) -> Identity:

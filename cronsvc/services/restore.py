@@ -2,8 +2,8 @@
 
 Promises: looking changes nothing. A confirmation is audited with its caller. With `resume` the database is believed as
 it is: overdue instants go by the misfire policies, what was QUEUED is dispatched, what was RUNNING is rescued. With
-`skip` none of that runs: instants up to now become SKIPPED rows and QUEUED ones CANCELLED (both `restore`), what was
-RUNNING gets no further attempt, backfills are paused. The fence stands until all of it is done.
+`skip` none of that runs: instants up to now become SKIPPED rows and QUEUED ones CANCELLED (both `restore`), and neither
+starts dependents; what was RUNNING gets no further attempt, backfills are paused. The fence stands until that is done.
 """
 
 from collections.abc import Sequence
@@ -94,7 +94,7 @@ class Restore:
             now = await clock.now(conn)
             found = await identity.read(conn)
             holds = await identity.fenced(conn)
-            judged = None if found is None else judge(found, {}, asked_redis=True)
+            judged = None if found is None else judge(found, {}, asked_redis=False)
             is_other = judged is not None and judged.finding is Finding.OTHER
             owed = await restores.owed(conn, now=now, namespaces=caller.namespaces)
             overdue = await restores.overdue(conn, now=now, namespaces=caller.namespaces, limit=MOST_JOBS)

@@ -87,9 +87,9 @@ def _prefix(ends: list[End], costs: Mapping[int, int], most: int) -> list[End]:
 
 async def _dependents(conn: Conn, ends: Sequence[End], most: int) -> dict[int, int]:
     """How many jobs have yet to hear of each end, by its id; `most` + 1 stands for any number above."""
-    places = {(end.job_id, end.after_job_id) for end in ends if end.status in _ENDED}
+    places = {(end.job_id, end.after_job_id) for end in ends if _is_told(end)}
     counts = await dependencies.count_dependents(conn, sorted(places), most=most) if places else {}
-    return {end.id: counts[end.job_id, end.after_job_id] for end in ends if end.status in _ENDED}
+    return {end.id: counts[end.job_id, end.after_job_id] for end in ends if _is_told(end)}
 
 
 async def _call_off(conn: Conn, ends: Sequence[End]) -> None:
@@ -103,7 +103,7 @@ async def _call_off(conn: Conn, ends: Sequence[End]) -> None:
 async def _do(conn: Conn, ends: Sequence[End], now: datetime | None, redispatch: timedelta) -> list[Ticket]:
     """Write all that follows from these ends, and forget them; the tickets to push."""
     parents = {key for end in ends if (key := _parent(end)) is not None}
-    upstreams = {end.job_id for end in ends if end.status in _ENDED}
+    upstreams = {end.job_id for end in ends if _is_told(end)}
     others = {job_id for job_id, _ in parents}
     after = min(end.after_job_id for end in ends)
     concerned, clock = await dependencies.lock_jobs(conn, upstreams, others, after=after, now=now)
@@ -143,6 +143,11 @@ async def end_overdue_parents(db: Database, *, batch: int = 100, now: datetime |
 _ENDED = frozenset({Status.SUCCESS.value, Status.FAILED.value, Status.CANCELLED.value})
 
 
+def _is_told(end: End) -> bool:
+    """Whether dependents hear of it. What a restore cancels was to run nothing, and so are they."""
+    return end.status in _ENDED and end.status_reason != Reason.RESTORE.value
+
+
 def _parent(end: End) -> Key | None:
     """The execution that may be waiting for this end: its parent, or itself when it has just begun to wait."""
     if end.status == Status.RUNNING.value:
@@ -177,7 +182,7 @@ async def _run_dependents(
     """Decide what these ends mean to the jobs that wait for them, and write it; the tickets to push."""
     happened: dict[int, list[End]] = defaultdict(list)
     for end in ends:
-        if end.status in _ENDED:
+        if _is_told(end):
             happened[end.job_id].append(end)
     waiting = await dependencies.rounds(conn, [job.due.id for job in concerned if job.depends_on is not None])
     rows: list[_Row] = []

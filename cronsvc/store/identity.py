@@ -17,7 +17,8 @@ SELECT s.lineage::text AS lineage, s.generation, s.database_oid, s.database_name
        s.server_start, s.fenced_at, s.fence_reason AS reason, s.fence_detail AS detail, s.released_at, s.released_by,
        s.release_mode, cronsvc_database_oid() AS present_oid, current_database()::text AS present_name,
        p.system_identifier AS present_identifier, p.timeline AS present_timeline,
-       pg_postmaster_start_time() AS present_start
+       pg_postmaster_start_time() AS present_start,
+       extract(epoch FROM clock_timestamp() - s.noted_at)::float8 AS silent_seconds
   FROM service_identity AS s, cronsvc_server() AS p
 """
 
@@ -98,9 +99,12 @@ async def fence(conn: Conn, *, lineage: str, reason: FenceReason, detail: str) -
     return (await conn.execute(FENCE, parameters)).rowcount == 1
 
 
-# By the count and not by the clock is it told what went back: a clock may be set.
+# By the count and not by the clock is it told what went back: a clock may be set. The timeline as well: of a standby
+# that was promoted it shows only some time after the look that cleared it.
 NOTE = """
-UPDATE service_identity SET generation = generation + 1, noted_at = clock_timestamp()
+UPDATE service_identity
+   SET generation = generation + 1, noted_at = clock_timestamp(),
+       timeline = coalesce((SELECT p.timeline FROM cronsvc_server() AS p), timeline)
  WHERE NOT cronsvc_fenced() AND lineage = %(lineage)s::uuid
    AND (noted_at <= clock_timestamp() - interval '5 seconds' OR noted_at > clock_timestamp())
 RETURNING generation

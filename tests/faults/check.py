@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tests.faults import check_calls, check_service
+from tests.faults import check_calls, check_itself, check_service
 from tests.faults.history import TERMINAL, History
 from tests.faults.oracle import Expected, expected
 from tests.faults.record import Row
@@ -65,6 +65,7 @@ def check(history: History) -> list[Violation]:
         storms,
         *check_calls.CHECKS,
         *check_service.CHECKS,
+        *check_itself.CHECKS,
     )
     return [Violation(name, words) for each in checks for name, words in each(history)]
 
@@ -136,7 +137,8 @@ def fenced_rows(history: History) -> Iterator[tuple[str, str]]:
     for row in history.executions:
         attempts = history.attempts_of.get(row["id"], [])
         for earlier, later in pairwise(attempts):
-            if later["start"] is not None and later["start"] < earlier["end"] - MOMENT:
+            before = later["start"] is not None and later["start"] < earlier["end"] - MOMENT
+            if before and not history.came_twice(later["start"], earlier["end"]):
                 words = f"claim {later['claim_no']} began before claim {earlier['claim_no']} had ended"
                 yield "I10", f"execution {row['id']}: {words}"
         last = attempts[-1] if attempts else None
@@ -158,7 +160,7 @@ def leases(history: History) -> Iterator[tuple[str, str]]:
             spans[row["job"]].append((row["start"], row["end"], row["execution"]))
     for job, found in spans.items():
         for earlier, later in pairwise(sorted(found)):
-            if later[0] < earlier[1] - MOMENT:
+            if later[0] < earlier[1] - MOMENT and not history.came_twice(later[0], earlier[1]):
                 yield "I11", f"job {job}: executions {earlier[2]} and {later[2]} were both held at {later[0]:.3f}"
 
 

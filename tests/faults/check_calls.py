@@ -23,7 +23,7 @@ def accounted(history: History) -> Findings:
         if row is None:
             yield "I3", f"execution {execution} was called and has no row"
             continue
-        early = row["sched"] - min(call.begin for call in calls)
+        early = row["sched"] - min(call.reached for call in calls)
         if early > 0:
             yield "I4", f"execution {execution} was called {early * 1000:.1f} ms early"
         if len(calls) > row["attempt"]:

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from tests.faults.crash_keys import REPLAYS, play_replay, play_rotation
 from tests.faults.crash_requests import PAST, REQUESTS, Request, an_hourly_past, expect, play_request
 from tests.faults.stage import KILLED, QUICK, Stage, Theatre
 
@@ -52,6 +54,7 @@ class Doing:
     seen: tuple[Any, ...]
     with_worker: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+    silent: int = 0  # attempts that call nobody themselves
 
 
 def _followed(stage: Stage) -> None:
@@ -65,6 +68,22 @@ def _parent(stage: Stage) -> None:
     """A job whose handler starts three children, which call the target."""
     stage.define("child", "ok", next_fire_time=None)
     _each_second(stage, "ok", 1, task_payload=Jsonb({"type": "PYTHON", "config": {"handler": "parent"}}))
+
+
+def _called_back(stage: Stage) -> None:
+    """A job whose target takes it over with 202 and is never heard of again."""
+    config = {"url": f"{stage.target}/accept/{stage.name}/steady", "method": "POST", "data": {"n": 1}}
+    payload = Jsonb({"type": "API_CALL", "config": config | {"completion": {"timeoutSeconds": 2}}})
+    _each_second(stage, "accept", 1, max_attempts=2, task_payload=payload)
+
+
+def _held_by_a_window(stage: Stage) -> None:
+    """A job that is due while a maintenance window holds it, for two seconds more."""
+    _each_second(stage, "ok", 1)
+    stage.execute(
+        "INSERT INTO maintenance_windows (name, starts_at, ends_at, during, created_by)"
+        f" VALUES ('work', clock_timestamp() - interval '1 minute', {COMING} + interval '2 seconds', 'hold', 'ann')"
+    )
 
 
 def _backfilled(stage: Stage) -> None:
@@ -128,7 +147,28 @@ DOINGS: Sequence[Doing] = (
         "children", "the start of three children", "worker", _parent, ([LOST_ONCE, *[DONE] * 3],) * 2,
         "SELECT (SELECT count(*) FROM execution_ends),"
         " (SELECT count(*) FROM job_executions WHERE parent_id IS NOT NULL)",
-        (0, 3), environment={"CRONSVC_HANDLER_MODULES": "tests.faults.handlers"},
+        (0, 3), environment={"CRONSVC_HANDLER_MODULES": "tests.faults.handlers"}, silent=1,
+    ),
+    Doing(
+        "callback", "the start of a wait for a target's call", "worker", _called_back,
+        ([("FAILED", "timeout", 2, ["lost", "timeout"])], [("FAILED", "timeout", 2, ["timeout"] * 2)]),
+        "SELECT count(*) FROM job_executions WHERE worker_id IS NOT NULL AND status = 'RUNNING'", (0,),
+        environment={"CRONSVC_PUBLIC_URL": "http://127.0.0.1:9"},
+    ),
+    Doing(
+        "silence", "the end of a wait that nobody ended", "scheduler", _called_back,
+        ([("FAILED", "timeout", 2, ["timeout"] * 2)],) * 2,
+        "SELECT count(*) FROM execution_ends", (0,), environment={"CRONSVC_PUBLIC_URL": "http://127.0.0.1:9"},
+    ),
+    Doing(
+        "window", "the release of what a window held", "scheduler", _held_by_a_window, ([DONE], [DONE]),
+        "SELECT count(*) FROM job_executions AS e JOIN maintenance_windows AS w ON e.start_time < w.ends_at", (0,),
+    ),
+    Doing(
+        "seal", "places in the audit log's chain", "scheduler", lambda stage: _each_second(stage, "ok", 1),
+        ([DONE], [DONE]),
+        "SELECT (SELECT count(*) FROM audit_unsealed), v.checked = (SELECT count(*) FROM audit_log), v.reason"
+        " FROM cronsvc_v1.audit_verify() AS v", (0, True, None),
     ),
 )  # fmt: skip
 
@@ -158,8 +198,7 @@ def play_doing(house: Theatre, doing: Doing, *, committed: bool) -> float:
         expect(stage, doing.look, [doing.seen])
         attempts = sum(row[2] for row in rows)
         lost = sum(row[3].count("lost") for row in rows)
-        silent = 1 if doing.environment else 0  # a handler calls nobody itself
-        assert attempts - lost - silent <= len(stage.calls()) <= attempts - silent
+        assert attempts - lost - doing.silent <= len(stage.calls()) <= attempts - doing.silent
         return seconds
 
 
@@ -180,6 +219,11 @@ def _acts() -> list[Act]:
                 return play_request(house, request, committed=committed)
 
             acts.append(Act(f"A1.{request.name}.{moment}", f"API: {request.name}, {moment} COMMIT", ask))
+    acts += [Act(f"replay.{moment}", words, partial(play_replay, moment=moment)) for moment, words in REPLAYS.items()]
+    for committed in (False, True):
+        name = f"rotation.{'committed' if committed else 'before_commit'}"
+        words = f"a new key for secrets, {'after' if committed else 'before'} COMMIT"
+        acts.append(Act(name, words, partial(play_rotation, committed=committed)))
     return acts
 
 

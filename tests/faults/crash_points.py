@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from tests.faults.crash_acts import ACTS
@@ -164,19 +165,18 @@ def check_cursors(stage: Stage) -> None:
 
 def play_all(house: Theatre, *, times: int, names: Sequence[str] = (), side_by_side: int = 3) -> list[Tally]:
     """Play every line (or those named) so many times; nothing is raised, faults are in the tallies."""
-    plays: list[tuple[Tally, int, Callable[[], float]]] = []
-    tallies: list[Tally] = []
-    for crash in TABLE:
-        if not names or crash.point in names:
-            tallies.append(Tally(crash.point, crash.what))
-            plays += [(tallies[-1], times, lambda crash=crash: play(house, crash))] * times  # type: ignore[misc]
-    for act in ACTS:
-        if not names or act.name in names:
-            tallies.append(Tally(act.name, act.what))
-            plays += [(tallies[-1], times, lambda act=act: act.play(house))] * times  # type: ignore[misc]
+    crashes = [(Tally(crash.point, crash.what), partial(play, house, crash)) for crash in TABLE]
+    acts = [(Tally(act.name, act.what), partial(act.play, house)) for act in ACTS]
+    chosen = [each for each in (*crashes, *acts) if not names or each[0].name in names]
+    return run_plays(chosen, times=times, side_by_side=side_by_side)
+
+
+def run_plays(plays: Sequence[tuple[Tally, Callable[[], float]]], *, times: int, side_by_side: int) -> list[Tally]:
+    """Play each so many times, some side by side; what is raised goes into its tally."""
     with ThreadPoolExecutor(side_by_side) as threads:
-        list(threads.map(lambda each: _tally(*each), plays))
-    return tallies
+        repeated = [each for each in plays for _ in range(times)]
+        list(threads.map(lambda each: _tally(each[0], times, each[1]), repeated))
+    return [tally for tally, _ in plays]
 
 
 def _tally(tally: Tally, times: int, once: Callable[[], float]) -> None:
@@ -188,9 +188,12 @@ def _tally(tally: Tally, times: int, once: Callable[[], float]) -> None:
         print(f"{tally.name}: {len(tally.seconds)} of {times}", flush=True)
 
 
-def table(tallies: Sequence[Tally]) -> str:
+HEADS = ("point", "killed", "exact", "kill to end, median / most (s)")
+
+
+def table(tallies: Sequence[Tally], heads: Sequence[str] = HEADS) -> str:
     """The table as markdown."""
-    lines = ["| point | killed | exact | kill to end, median / most (s) |", "|---|---|---|---|"]
+    lines = [f"| {' | '.join(heads)} |", "|---|---|---|---|"]
     for each in tallies:
         played = len(each.seconds) + len(each.faults)
         took = f"{statistics.median(each.seconds):.1f} / {max(each.seconds):.1f}" if each.seconds else "–"

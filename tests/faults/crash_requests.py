@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cronsvc.services.sealing import new_key
 from tests.faults.stage import KILLED, QUICK, Child, Stage, Theatre
 from tests.support.servers import free_port
 
@@ -42,6 +43,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     calls: int | None = None
     audits: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
+    point: str = ""  # where it is killed; else at the first commit of what the caller asked for
 
 
 def _a_job(stage: Stage) -> dict[str, int]:
@@ -60,6 +63,23 @@ def _waiting(stage: Stage) -> dict[str, int]:
 def _failed(stage: Stage) -> dict[str, int]:
     columns = "status, status_reason, attempt, max_attempts, claim_no, end_time"
     return _execution(stage, columns, "'FAILED', 'error', 1, 1, 1, clock_timestamp()")
+
+
+def _restored(stage: Stage) -> dict[str, int]:
+    """A database that was somebody else's: an execution waits, and a job owes an instant."""
+    made = _execution(stage, "status, dispatch_at", "'QUEUED', clock_timestamp()")
+    stage.define("owing", "ok", run_at=PAST, cron_expression=None)
+    stage.execute(
+        "INSERT INTO service_identity (database_oid, database_name, server_start)"
+        " VALUES (1, 'the original', pg_postmaster_start_time())"
+    )
+    return made
+
+
+FENCE = (
+    "SELECT cronsvc_fenced(), (SELECT count(*)::int FROM audit_log WHERE action = 'confirm'),"
+    " (SELECT array_agg(status || coalesce(' ' || status_reason, '') ORDER BY status) FROM job_executions)"
+)
 
 
 def _execution(stage: Stage, columns: str, values: str) -> dict[str, int]:
@@ -122,18 +142,35 @@ REQUESTS: Sequence[Request] = (
         "SELECT (SELECT count(*) FROM backfills), (SELECT count(*) FROM job_executions)", (0, 0), (1, 0), 202, None,
         calls=3,
     ),
+    Request(
+        "secret", "PUT", "/secrets/token", {"value": "a-value-that-is-long-enough"}, lambda _: {},
+        "SELECT count(*), max(version) FROM secrets", (0, None), (1, 1), 200, None,
+        environment={"CRONSVC_SECRET_KEYS": new_key()},
+    ),
+    Request(
+        "confirm", "POST", "/restore/confirm", {"mode": "resume"}, _restored, FENCE,
+        (True, 0, ["QUEUED"]), (False, 1, ["QUEUED"]), 200, 409, calls=2,
+    ),
+    # What it owed is settled before the fence opens, in transactions of their own.
+    Request(
+        "confirm-skip", "POST", "/restore/confirm", {"mode": "skip"}, _restored, FENCE,
+        (True, 0, ["CANCELLED restore", "SKIPPED restore"]), (False, 1, ["CANCELLED restore", "SKIPPED restore"]),
+        200, 409, calls=0, point="confirm",
+    ),
 )  # fmt: skip
 
 
 def play_request(house: Theatre, request: Request, *, committed: bool) -> float:
     """Kill the API at this request's commit, then ask again and see that it happened once."""
     point = "api.committed" if committed else "api.after_mutate"
-    with house.stage(request.name, **QUICK) as stage:
+    if request.point:
+        point = f"{request.point}.{'committed' if committed else 'before_commit'}"
+    with house.stage(request.name, **{**QUICK, **request.environment}) as stage:
         made = request.prepare(stage)
-        audited = _audited(stage)
+        before = audited(stage)
         path = "/api/v1" + request.path.format(**made)
-        victim, port = _api(stage, [f"{point}=kill9"])
-        heir, second = _api(stage, [])
+        victim, port = api(stage, [f"{point}=kill9"])
+        heir, second = api(stage, [])
         answer = _ask(stage, victim, port, request, path)
         assert answer is None, f"the API was not killed and answered {answer}"
         code = victim.ended()
@@ -141,12 +178,12 @@ def play_request(house: Theatre, request: Request, *, committed: bool) -> float:
         died = time.monotonic()
         assert stage.bites() == [point]
         expect(stage, request.look, [request.after if committed else request.before])
-        assert _audited(stage) - audited == request.audits * int(committed), "a change and its audit row came apart"
+        assert audited(stage) - before == request.audits * int(committed), "a change and its audit row came apart"
         if (wanted := request.repeated if committed else request.answer) is not None:
             answer = _ask(stage, heir, second, request, path)
             assert answer == wanted, f"asked again, it answered {answer}"
         expect(stage, request.look, [request.after])
-        assert _audited(stage) - audited == request.audits, "audited twice, or not at all"
+        assert audited(stage) - before == request.audits, "audited twice, or not at all"
         if request.calls is not None:
             stage.start("scheduler")
             stage.start("worker")
@@ -161,26 +198,38 @@ def play_request(house: Theatre, request: Request, *, committed: bool) -> float:
 _UNFINISHED = "SELECT count(*) FROM job_executions WHERE status IN ('QUEUED', 'RUNNING')"
 
 
-def _audited(stage: Stage) -> int:
+def audited(stage: Stage) -> int:
     """How many things people have changed, by the audit log."""
     ((count,),) = stage.query("SELECT count(*) FROM audit_log WHERE actor = 'key:faults'")
     return int(count)
 
 
-def _api(stage: Stage, fail_points: Sequence[str]) -> tuple[Child, int]:
+def api(stage: Stage, fail_points: Sequence[str]) -> tuple[Child, int]:
     port = free_port()
     child = stage.start("api", "--host", "127.0.0.1", "--port", str(port), fail_points=fail_points)
     return child, port
 
 
-def _ask(stage: Stage, api: Child, port: int, request: Request, path: str) -> int | None:
+def _ask(stage: Stage, child: Child, port: int, request: Request, path: str) -> int | None:
+    return ask(stage, child, port, request.method, path, request.body, request.headers)
+
+
+def ask(
+    stage: Stage,
+    child: Child,
+    port: int,
+    method: str,
+    path: str,
+    content: Mapping[str, Any] | None,
+    more: Mapping[str, str],
+) -> int | None:
     """The status of the answer; None when the connection broke."""
-    stage.until(lambda: not api.alive or '"ready"' in api.tail(), "the API listening")
-    headers = {"Authorization": f"Bearer {stage.admin_key}", "Content-Type": "application/json", **request.headers}
-    body = None if request.body is None else json.dumps(request.body)
+    stage.until(lambda: not child.alive or '"ready"' in child.tail(), "the API listening")
+    headers = {"Authorization": f"Bearer {stage.admin_key}", "Content-Type": "application/json", **more}
+    body = None if content is None else json.dumps(content)
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
         try:
-            connection.request(request.method, path, body=body, headers=headers)
+            connection.request(method, path, body=body, headers=headers)
             answer = connection.getresponse()
             answer.read()
         except (ConnectionError, http.client.HTTPException):

@@ -261,6 +261,13 @@ END_OVERDUE = Seam("cronsvc.store.failures", "end_overdue", ("conn",))
 
 FORGET_ENDS = Seam("cronsvc.store.dependencies", "forget", ("conn", "ends"))
 ADOPT = Seam("cronsvc.store.children", "adopt", ("conn",))
+BEGIN_TO_WAIT = Seam("cronsvc.store.callbacks", "begin_to_wait", ("conn", "finishes"))
+LOCK_SILENT = Seam("cronsvc.store.callbacks", "lock_silent", ("conn",))
+RELEASE_WINDOW = Seam("cronsvc.store.window_holds", "release", ("conn", "released"))
+SEAL = Seam("cronsvc.store.audit_chain", "seal", ("conn",))
+RELEASE_FENCE = Seam("cronsvc.store.identity", "release", ("conn",))
+RESEAL = Seam("cronsvc.store.secrets", "reseal", ("conn",))
+KEEP_ANSWER = Seam("cronsvc.store.request_keys", "keep", ("conn", "answer"))
 
 Point = Before | After | AtCommit | AtCallersCommit | Sent
 
@@ -306,4 +313,19 @@ POINTS: Mapping[str, Point] = {
     "dependents.committed": AtCommit(FORGET_ENDS, True, result=_anything),
     "children.before_commit": AtCommit(ADOPT, False, result=_anything),
     "children.committed": AtCommit(ADOPT, True, result=_anything),
+    # a statement by itself is its own transaction
+    "callback.before_commit": Before(BEGIN_TO_WAIT),
+    "callback.committed": After(BEGIN_TO_WAIT),
+    "silence.before_commit": AtCommit(LOCK_SILENT, False),
+    "silence.committed": AtCommit(LOCK_SILENT, True),
+    "window.before_commit": AtCommit(RELEASE_WINDOW, False, result=_anything),
+    "window.committed": AtCommit(RELEASE_WINDOW, True, result=_anything),
+    "seal.before_commit": AtCommit(SEAL, False, result=lambda done: done.sealed > 0),
+    "seal.committed": AtCommit(SEAL, True, result=lambda done: done.sealed > 0),
+    # and of people
+    "confirm.before_commit": AtCommit(RELEASE_FENCE, False, result=_anything),
+    "confirm.committed": AtCommit(RELEASE_FENCE, True, result=_anything),
+    "rotation.before_commit": AtCommit(RESEAL, False),
+    "rotation.committed": AtCommit(RESEAL, True),
+    "replay.kept": After(KEEP_ANSWER, result=_anything),
 }

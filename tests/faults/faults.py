@@ -25,6 +25,7 @@ CATALOGUE: Mapping[str, Fault] = {
         Fault("F9", "redis_partial", 0.0, servers.lose_lists, settle=8.0),
         Fault("F10", "redis_full", 6.0, servers.fill_redis, settle=8.0),
         Fault("F10b", "redis_refusing", 6.0, servers.refuse_writes, settle=8.0),
+        Fault("F10c", "redis_unwritable", 6.0, servers.unwritable_redis, settle=8.0),
         *(
             Fault(f"F11-{role}-{server}-{mode}", f"wire_{role}_{server}_{mode}", hold, wires.wire(role, server, mode))
             for role, server in (
@@ -54,6 +55,10 @@ CATALOGUE: Mapping[str, Fault] = {
         Fault("F13", "wire_all_deaf", 3.0, wires.deaf_commit),
         Fault("F14", "pg_locked", 8.0, servers.lock_executions, settle=7.0),
         Fault("F15", "clock_skewed", 12.0, processes.skew_clocks),
+        Fault("F15b-ahead", "pg_clock_ahead", 10.0, servers.step_clock(90)),
+        Fault("F15b-back", "pg_clock_back", 10.0, servers.step_clock(-180)),
+        # The clock is right again, and until it has passed the latest instant that it had shown nothing new is due.
+        Fault("F15b-right", "pg_clock_right", 10.0, servers.step_clock(90), settle=90.0),
         Fault("F16", "pg_full", 10.0, servers.fill_disk, settle=15.0),
         Fault("F17", "rolling", 0.0, processes.roll),
         Fault("F20", "hostile_targets", 7.0, processes.mistreat),
@@ -64,6 +69,7 @@ CATALOGUE: Mapping[str, Fault] = {
 SMOKE: Sequence[str] = ("F1", "F8", "F2", "F6b", "F13", "F3", "F5", "F20", "F9", "F7")
 
 VARIANT_FAULTS: Mapping[str, Sequence[str]] = {
+    "clock": ("F15b-ahead", "F15b-back", "F15b-right"),
     "disk": ("F16", "F1", "F16"),
     "pooled": ("F1", "F2", "F6b", "F13", "F3", "F8", "F11-scheduler-pg-refuse"),
     "unlocked": ("F1", "F2", "F8", "F13", "F3", "F17"),
@@ -72,4 +78,4 @@ VARIANT_FAULTS: Mapping[str, Sequence[str]] = {
 
 def long_run() -> list[str]:
     """What a nightly run draws from: everything that needs no server of another kind."""
-    return [name for name in CATALOGUE if name != "F16"]
+    return [name for name in CATALOGUE if name != "F16" and not name.startswith("F15b")]

@@ -6,11 +6,13 @@ import signal
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
+from redis import Redis
 from redis.exceptions import RedisError
 
-from tests.faults.fault import Bite, Field, Steps
+from tests.faults.fault import Bite, Body, Field, Steps
 from tests.faults.missing import MissingError
 
 ENOUGH_WAITING = 50
@@ -91,6 +93,31 @@ def fill_disk(field: Field, bite: Bite) -> Steps:
     bite.prove(after > before, refusals=after - before)
 
 
+def step_clock(seconds: int) -> Body:
+    """Postgres' own clock is set, as by hand or by an NTP daemon that had been away."""
+
+    @contextmanager
+    def body(field: Field, bite: Bite) -> Steps:
+        clock = field.ground.clock
+        if clock is None:
+            raise MissingError("Postgres' clock cannot be set in this run")
+        field.ground.prove_postgres()
+        reads = "SELECT extract(epoch FROM clock_timestamp())::float8"
+        bite.start, before = time.time(), float(field.ground.sql(reads)[0][0])
+        clock.step(seconds)
+        bite.heal, after = time.time(), float(field.ground.sql(reads)[0][0])
+        # By the database's clock the fault lasts for all of the time that was left out, or came twice.
+        bite.prove(
+            abs(after - before - seconds) < 5.0,
+            stepped=round(after - before, 1),
+            database_start=min(before, after),
+            database_heal=max(before, after),
+        )
+        yield
+
+    return body
+
+
 @contextmanager
 def kill_redis(field: Field, bite: Bite) -> Steps:
     """kill -9; what was pushed in the last second may be gone from its file."""
@@ -163,6 +190,43 @@ def refuse_writes(field: Field, bite: Bite) -> Steps:
     """A Redis that has too few replicas refuses to write, as one does whose disk is full."""
     with _redis_set(field, bite, "min-replicas-to-write", "1", "0"):
         yield
+
+
+@contextmanager
+def unwritable_redis(field: Field, bite: Bite) -> Steps:
+    """Its folder cannot be written, so a snapshot fails and every write is refused: MISCONF."""
+    valkey = field.ground.valkey
+    field.ground.prove_valkey()
+    mode = valkey.data_dir.stat().st_mode
+    with field.ground.redis() as client:
+        valkey.data_dir.chmod(0o555)
+        try:
+            client.config_set("save", "3600 1000000")
+            client.bgsave()
+            _until_saved(client, "err")
+            bite.start = time.time()
+            refused = ""
+            try:
+                client.set("faults:probe", 1)
+            except RedisError as error:
+                refused = str(error)
+            yield
+        finally:
+            valkey.data_dir.chmod(mode)
+            client.config_set("save", "")
+            bite.heal = time.time()
+    said = sum(field.said(proc, "cannot push tickets") for proc in field.ground.of("scheduler"))
+    bite.prove("MISCONF" in refused and said > 0, refused=refused[:60], said=said)
+
+
+def _until_saved(client: Redis, status: str) -> None:
+    end = time.monotonic() + 5.0
+    while time.monotonic() < end:
+        info: Any = client.info("persistence")
+        if not info["rdb_bgsave_in_progress"] and info["rdb_last_bgsave_status"] == status:
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"no snapshot ended as {status}")
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from redis import Redis
 from cronsvc.embedded import Postgres, Valkey
 from cronsvc.store.migrations import upgrade
 from tests.faults.clocks import LIBRARY, SKEWED, lying
+from tests.faults.database_clock import Clock, SteppedPostgres
 from tests.faults.missing import MissingError
 from tests.faults.pooler import pooler
 from tests.faults.procs import ROOT, Proc, cronsvc_command
@@ -37,7 +38,7 @@ SLOTS = 10
 
 @dataclass
 class Ground:
-    """One running service. `variant`: plain, pooled (through pgbouncer), unlocked (no advisory locks), disk, skewed."""
+    """One running service. `variant`: plain, pooled (pgbouncer), unlocked (no advisory locks), disk, or clock."""
 
     folder: Path
     recorder: Recorder
@@ -51,6 +52,7 @@ class Ground:
     admin_key: str = ""
     api_port: int = 0
     procs: dict[str, Proc] = field(default_factory=dict)
+    clock: Clock | None = None
 
     def of(self, role: str) -> list[Proc]:
         return [proc for proc in self.procs.values() if proc.role == role]
@@ -157,7 +159,8 @@ def ground(
         scratch.chmod(0o711)
         if variant == "disk":
             stack.enter_context(small_disk(scratch / "pg"))
-        postgres = stack.enter_context(Postgres(scratch / "pg", port=free_port(), settings=settings_of(variant)))
+        clock = Clock(scratch / "clock", recorder) if variant == "clock" else None
+        postgres = stack.enter_context(_postgres(scratch / "pg", variant, clock))
         valkey = stack.enter_context(Valkey(scratch / "vk", port=free_port()))
         postgres.launch()
         valkey.launch()
@@ -177,6 +180,7 @@ def ground(
             mutants,
             skewed and LIBRARY is not None,
             api_port=free_port(),
+            clock=clock,
         )
         database = _port_of(postgres.url)
         if variant == "pooled":
@@ -191,6 +195,12 @@ def ground(
         stack.callback(found.stop_all)
         found.admin_key = _admin_key(found)
         yield found
+
+
+def _postgres(data_dir: Path, variant: str, clock: Clock | None) -> Postgres:
+    if clock is not None:
+        return SteppedPostgres(data_dir, port=free_port(), settings=settings_of(variant), clock=clock)
+    return Postgres(data_dir, port=free_port(), settings=settings_of(variant))
 
 
 def settings_of(variant: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Histories made by hand: twenty good seconds, and the ways in which each of them can be spoilt."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +49,9 @@ def history(**fields: Any) -> History:
         attempts=attempts,
         audit=[{"at": T, "action": "create", "job": each["id"], "marker": None} for each in JOBS],
         revisions={str(each["id"]): 1 for each in JOBS},
+        audit_ids=[each["id"] for each in JOBS],
+        chain=chain_of([f"job {each['id']}" for each in JOBS], [each["id"] for each in JOBS]),
+        verdict={"intact": True, "checked": len(JOBS), "broken": None},
     )
     # Instants so close to the creation are nobody's to demand.
     return replace(good, jobs=[{**each, "invoke": T + 1.0, "done": T + 1.1} for each in JOBS], **fields)
@@ -98,6 +102,22 @@ def call(number: int, of: Row, second: float) -> list[dict[str, Any]]:
         "scheduled": second,
     }
     return [begin, {"e": "end", "n": number, "t": second + 0.11, "how": "answered", "status": 200}]
+
+
+def chain_of(texts: Sequence[str], entries: Sequence[int]) -> list[Row]:
+    """The places of a whole chain over these entries."""
+    links: list[Row] = []
+    before = bytes(32)
+    for place, (text, entry) in enumerate(zip(texts, entries, strict=True), start=1):
+        before = hashlib.sha256(before + text.encode()).digest()
+        links.append({"place": place, "entry": entry, "hash": before.hex(), "text": text})
+    return links
+
+
+def relinked(rows: History, place: int, **fields: Any) -> History:
+    """One place of the chain, changed."""
+    changed = [{**link, **fields} if link["place"] == place else link for link in rows.chain]
+    return replace(rows, chain=changed)
 
 
 def fault(kind: str, start: float, heal: float, **fields: Any) -> Row:
@@ -159,6 +179,12 @@ def op(field: str, value: Any, at: float, outcome: str = "ok", number: int = 1) 
         "done": T + at + 0.1,
         "outcome": outcome,
     }
+
+
+def early_by_the_database(rows: History) -> History:
+    """Its clock was set back before anything ran: what the host takes for due the database had never shown."""
+    step = {"begun": T - 5.0, "done": T - 5.0, "ahead": -60}
+    return replace(rows, clock=[step])
 
 
 def doubled(rows: History) -> History:

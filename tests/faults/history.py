@@ -1,11 +1,13 @@
 """A finished run as values: what was recorded, read back from its folder. The checker sees nothing else.
 
-All times are seconds since 1970. Postgres, the receiver and the harness share the host's clock, which no fault touches.
+All times are seconds since 1970. Postgres, the receiver and the harness share the host's clock, which no fault touches,
+but for the runs in which Postgres' own is set: `clock` has its steps, and `reached` tells what it had shown by when.
 """
 
 import json
+import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -31,6 +33,7 @@ class Call:
     scheduled: float
     how: str
     status: int | None
+    reached: float  # the latest instant that the database's clock had shown when it began
 
     @property
     def succeeded(self) -> bool:
@@ -39,7 +42,11 @@ class Call:
 
 @dataclass(frozen=True)
 class History:
-    """`executions`, `attempts`, `audit`, `revisions`, `lingering` are the database's last word; the rest is ours."""
+    """`executions`, `attempts`, `audit`, `revisions`, `lingering` are the database's last word; the rest is ours.
+
+    `chain`: the places of the audit log with the text that each hash is of, `audit_ids` what should be there, `verdict`
+    what the API says of it. `self_checks` and `fences`: what the service thought was wrong with itself.
+    """
 
     meta: Row
     jobs: Sequence[Row]
@@ -55,7 +62,13 @@ class History:
     procs: Sequence[Row] = ()
     samples: Sequence[Row] = ()
     stalls: Sequence[Row] = ()
+    clock: Sequence[Row] = ()
     leaks: Sequence[str] = ()
+    audit_ids: Sequence[int] = ()
+    chain: Sequence[Row] = ()
+    verdict: Row = field(default_factory=dict)
+    self_checks: Sequence[Row] = ()
+    fences: Sequence[Row] = ()
 
     @cached_property
     def calls(self) -> list[Call]:
@@ -78,9 +91,27 @@ class History:
                     scheduled=seconds_of(row["scheduled"]),
                     how=end["how"] if end else "open",
                     status=end["status"] if end else None,
+                    reached=self.reached(row["t"]),
                 )
             )
         return sorted(found, key=lambda call: call.begin)
+
+    def reached(self, moment: float) -> float:
+        """The latest instant that the database's clock had shown at this moment of the host's."""
+        highest, ahead = -math.inf, 0.0
+        for step in self.clock:
+            if step["begun"] > moment:
+                break
+            highest, ahead = max(highest, step["done"] + ahead), step["ahead"]
+        return max(highest, moment + ahead)
+
+    def came_twice(self, begin: float, end: float) -> bool:
+        """Whether a span of the database's clock touches time that came twice: there, later may be called earlier."""
+        return any(
+            each["evidence"]["database_start"] <= end and each["evidence"]["database_heal"] >= begin
+            for each in self.faults
+            if each["kind"] == "pg_clock_back"
+        )
 
     @cached_property
     def calls_of(self) -> dict[int, list[Call]]:
@@ -110,14 +141,20 @@ class History:
         return [
             fault
             for fault in self.faults
-            if fault["start"] - slack <= end
-            and fault["heal"] + slack >= begin
+            if any(start - slack <= end and heal + slack >= begin for start, heal in _spans(fault))
             and not (but and fault["kind"].startswith(but))
         ]
 
     def stall(self, begin: float, end: float) -> float:
         """How late the host itself was in a span: the sum of what its sleeps overslept by more than 20 ms."""
         return sum(max(0.0, float(row["late"]) - 0.02) for row in self.stalls if begin - 1 <= row["t"] <= end + 1)
+
+
+def _spans(fault: Row) -> Iterator[tuple[float, float]]:
+    """When a fault was, by the host's clock, and by the database's where that is another."""
+    yield fault["start"], fault["heal"]
+    if "database_start" in fault["evidence"]:
+        yield fault["evidence"]["database_start"], fault["evidence"]["database_heal"]
 
 
 def seconds_of(text: str | float | None) -> float:
@@ -139,5 +176,7 @@ def load(folder: Path) -> History:
         procs=read(folder, "procs"),
         samples=read(folder, "samples"),
         stalls=read(folder, "stalls"),
+        clock=read(folder, "clock"),
+        self_checks=[*read(folder, "self_checks"), *last.pop("self_checks", ())],
         **last,
     )

@@ -81,7 +81,7 @@ def bound(fires: int, violations: Sequence[Violation]) -> str:
 def _fault_line(history: History, fault: Row) -> str:
     seconds = recovery(history, fault) if fault["bit"] else None
     late = [
-        call.begin - call.scheduled
+        call.reached - call.scheduled
         for call in first_calls(history, "ACDE")
         if fault["start"] - 0.5 <= call.scheduled <= fault["heal"] + 5.0
     ]
@@ -119,8 +119,8 @@ def _outage_lines(history: History) -> list[str]:
 def _lateness_lines(history: History) -> list[str]:
     windows = quiet_windows(history)
     calls = first_calls(history, "ACDE")
-    quiet = [call.begin - call.scheduled for call in calls if any(a <= call.scheduled < b for a, b in windows)]
-    groups = {"quiet": quiet, "all": [call.begin - call.scheduled for call in calls]}
+    quiet = [call.reached - call.scheduled for call in calls if any(a <= call.scheduled < b for a, b in windows)]
+    groups = {"quiet": quiet, "all": [call.reached - call.scheduled for call in calls]}
     return [
         f"| {name} | {len(late)} | {percentile(late, 0.5) * 1000:.0f} ms | {percentile(late, 0.99) * 1000:.0f} ms"
         f" | {max(late, default=0) * 1000:.0f} ms |"
@@ -157,7 +157,7 @@ def timeline(history: History) -> str:
     for lane, letter in enumerate(letters):
         y = 34 + LANE * lane
         parts.append(f'<text x="8" y="{y + 12}">class {letter}</text>')
-        parts += [_tick(x(call.scheduled), y, call.begin - call.scheduled) for call in first_calls(history, letter)]
+        parts += [_tick(x(call.scheduled), y, call.reached - call.scheduled) for call in first_calls(history, letter)]
     return "\n".join([*parts, "</svg>", ""])
 
 

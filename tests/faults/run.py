@@ -12,7 +12,7 @@ from typing import Any
 from tests.faults import faults
 from tests.faults.api_user import ApiUser, Editor
 from tests.faults.clocks import SKEWED, skew
-from tests.faults.collect import final_read, quiesce
+from tests.faults.collect import final_read, look_at_itself, quiesce
 from tests.faults.fault import Field
 from tests.faults.ground import Ground, ground
 from tests.faults.history import seconds_of
@@ -38,7 +38,7 @@ class Plan:
     variant: str = "plain"
     mutants: Sequence[str] = ()
     quiet: tuple[float, float] = (8.0, 12.0)
-    edits_every: float = 5.0
+    edits_every: float = 5.0  # 0: nobody edits anything
     skewed: bool = False  # one scheduler and one worker have clocks that are wrong all the time
 
 
@@ -66,7 +66,8 @@ def _work(plan: Plan, service: Ground, recorder: Recorder) -> None:
         started = time.time()
         time.sleep(WARM_UP_SECONDS)
         editor = Editor(user, jobs["F"], seed=plan.seed, every=plan.edits_every)
-        editor.start()
+        if plan.edits_every:
+            editor.start()
         dice = random.Random(plan.seed)
         nemesis = Nemesis(Field(service, user, dice, jobs), dice, quiet=plan.quiet)
         end = started + plan.seconds
@@ -75,7 +76,9 @@ def _work(plan: Plan, service: Ground, recorder: Recorder) -> None:
         elif plan.faults:
             nemesis.until(end, plan.faults)
         time.sleep(max(0.0, end - time.time()))
-        editor.close()
+        if plan.edits_every:
+            editor.close()
+        look_at_itself(service)  # while every schedule still names instants
         ended = _end_all(user, [job for letter, ids in jobs.items() if letter != "H" for job in ids])
         quiesce(service, until=ended, seconds=QUIESCE_SECONDS)
     finally:

@@ -39,6 +39,9 @@ TERMINAL = ("SUCCESS", "FAILED", "SKIPPED", "CANCELLED")
 LEASE = {"CRONSVC_LEASE_SECONDS": "3", "CRONSVC_HEARTBEAT_SECONDS": "0.5"}
 QUICK = {**LEASE, "CRONSVC_REDISPATCH_SECONDS": "1", "CRONSVC_POLL_SECONDS": "1"}
 
+# Log is kept, so that a base backup that begins in the middle of it all finds what it needs.
+SERVER = {"max_connections": "200", "wal_keep_size": "1GB"}
+
 _serial = itertools.count(1)
 
 
@@ -63,6 +66,10 @@ class Child:
     def send(self, number: signal.Signals) -> None:
         if self.alive:
             os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once, if it lives."""
+        self.send(signal.SIGKILL)
 
     def ended(self, seconds: float = 90.0) -> int:
         """Wait for the end and return the exit code; killed after the bound. 0 for one that never began."""
@@ -234,7 +241,7 @@ def theatre() -> Iterator[Theatre]:
     """Servers of our own, and a target."""
     with (
         scratch_directory() as directory,
-        start_postgres(directory / "pg", settings={"max_connections": "200"}) as postgres,
+        start_postgres(directory / "pg", settings=SERVER) as postgres,
         start_valkey(directory / "vk") as valkey,
         theatre_over(directory, postgres.url, valkey.url) as made,
     ):

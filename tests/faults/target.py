@@ -2,8 +2,8 @@
 
 `python -m tests.faults.target FILE` prints its port; the lines are those of the sink. The first part of the path says
 how it answers: `ok` with 200, `fail` with 500, `fail-first` with 500 and `refuse-first` with 404 to the first attempt,
-`hold-first` not at all to the first attempt, `slow` with 200 after a second, `cut` by closing a connection that is used
-again. Unlike the sink's it leaves nothing to dice. It imports nothing of cronsvc.
+`hold-first` not at all to the first attempt, `accept` with 202, `slow` with 200 after a second, `cut` by closing a
+connection that is used again. Unlike the sink's it leaves nothing to dice. It imports nothing of cronsvc.
 """
 
 import asyncio
@@ -70,6 +70,8 @@ class Target:
 
 
 def _status(mode: str, attempt: int) -> int:
+    if mode == "accept":
+        return 202
     if mode == "fail" or (mode == "fail-first" and attempt == 1):
         return 500
     return 404 if mode == "refuse-first" and attempt == 1 else 200

@@ -10,7 +10,9 @@ from tests.faults.hand_made import (
     END,
     Break,
     T,
+    chain_of,
     doubled,
+    early_by_the_database,
     fault,
     first,
     history,
@@ -18,6 +20,7 @@ from tests.faults.hand_made import (
     late_calls,
     later_lease,
     op,
+    relinked,
     samples,
     second_call,
     storm,
@@ -45,6 +48,7 @@ RED: Mapping[str, tuple[str, Break]] = {
     "a row between two instants": ("I2", lambda rows: with_row(rows, first(rows, "A"), sched=T + 3.0)),
     "a call without a row": ("I3", lambda rows: without(rows, first(rows, "A"))),
     "an early call": ("I4", lambda rows: with_call(rows, first(rows, "A"), t=first(rows, "A")["sched"] - 0.001)),
+    "an early call by the database's clock": ("I4", early_by_the_database),
     "more calls than attempts": ("I5", lambda rows: second_call(rows, first(rows, "A"), attempt=2, fence=2)),
     "two calls for one attempt": (
         "I5",
@@ -113,6 +117,30 @@ RED: Mapping[str, tuple[str, Break]] = {
         ),
     ),
     "a revision that nobody audited": ("I17", lambda rows: replace(rows, revisions={**rows.revisions, "1": 2})),
+    "an entry that was changed after its seal": ("I17", lambda rows: relinked(rows, 3, text="job 3, and more")),
+    "an entry that is gone": ("I17", lambda rows: relinked(rows, 3, text=None)),
+    "a place that is gone": (
+        "I17",
+        lambda rows: replace(rows, chain=[each for each in rows.chain if each["place"] != 3]),
+    ),
+    "an entry that was never sealed": ("I17", lambda rows: replace(rows, audit_ids=[*rows.audit_ids, 99])),
+    "an entry that was sealed twice": (
+        "I17",
+        lambda rows: replace(rows, chain=chain_of(["job 1", "job 2", "job 1"], [1, 2, 1]), audit_ids=[1, 2]),
+    ),
+    "a verdict that says broken": (
+        "I17",
+        lambda rows: replace(rows, verdict={"intact": False, "checked": 6, "broken": {"place": 2}}),
+    ),
+    "a verdict that did not look": ("I17", lambda rows: replace(rows, verdict={**rows.verdict, "checked": 2})),
+    "a self check that was red": (
+        "I1",
+        lambda rows: replace(rows, self_checks=[{"who": "api-1", "words": "1 instants have no row"}]),
+    ),
+    "a fence without a restore": (
+        "I15",
+        lambda rows: replace(rows, fences=[{"t": T + 4, "words": "it is some 40 s of service behind"}]),
+    ),
     "a secret in a log": ("I18", lambda rows: replace(rows, leaks=["worker-1.log has the header of a call"])),
     "a lock that was left": ("I19", lambda rows: replace(rows, lingering=["cronsvc-scheduler: idle for 9 s, 1 locks"])),
     "an exit that nobody asked for": (
@@ -149,6 +177,14 @@ RED: Mapping[str, tuple[str, Break]] = {
 
 def test_a_good_history_has_no_violation() -> None:
     assert check(history()) == []
+
+
+def test_a_clock_that_was_ahead_and_set_back_names_no_call_early() -> None:
+    """The database had shown those instants before: the host's clock, and the one it shows now, are no judges."""
+    steps = [{"begun": T + at, "done": T + at, "ahead": ahead} for at, ahead in ((-9.0, 60), (-8.0, -30))]
+    assert not [each for each in check(replace(history(), clock=steps)) if each.invariant == "I4"]
+    assert history(clock=steps).reached(T + 0.0) == T + 52.0
+    assert history(clock=steps).reached(T + 90.0) == T + 60.0
 
 
 def test_every_invariant_can_be_broken() -> None:

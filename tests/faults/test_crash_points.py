@@ -69,7 +69,7 @@ def test_every_fail_point_is_played_by_some_line_of_the_table() -> None:
     played = {crash.point for crash in TABLE} | {act.name for act in ACTS}
     # The same places under the names that the random runs use.
     twins = {"tick.locked": "S1", "http.sent": "W3", "claim.before": "W1"}
-    by_request = {"A1", "api.after_mutate", "api.committed"}
+    by_request = {"A1", "api.after_mutate", "api.committed", "confirm.before_commit", "confirm.committed"}
     assert {twins.get(name, name) for name in POINTS} - by_request <= played
     assert {act.name.split(".")[2] for act in ACTS if act.name.startswith("A1.")} == {"before", "after"}
 

@@ -17,8 +17,8 @@ from tests.faults.seams import SeamError
 from tests.faults.stage import Theatre, theatre_over
 from tests.support.servers import Embedded, scratch_directory
 
-# Short stories, one each for the plan, the claim, the attempt and Redis.
-QUICK = ("M2", "M7", "M8", "M14")
+# Short stories, one each for the plan, the claim, the attempt, Redis, the fence and the audit log.
+QUICK = ("M2", "M7", "M8", "M14", "M16", "M17")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,8 @@ def test_a_weakened_guard_turns_its_invariant_red(house: Theatre) -> None:
 EACH = """
 import os, sys
 from tests.faults.mutants.guards import GUARDS, apply
-import cronsvc.services.running, cronsvc.services.scheduling, cronsvc.queue.hub, cronsvc.executors.api_call
+import cronsvc.services.fence, cronsvc.services.running, cronsvc.services.scheduling
+import cronsvc.queue.hub, cronsvc.executors.api_call
 for name in GUARDS:
     if os.fork() == 0:
         apply(name)

@@ -12,18 +12,21 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.json import Jsonb
 from redis.asyncio import Redis
 
 from cronsvc.domain.execution import Ticket
 from cronsvc.domain.fence import TOLERATED_GENERATIONS, FenceReason
 from cronsvc.errors import Conflict, Forbidden, Unavailable
 from cronsvc.queue.broker import Broker
+from cronsvc.services import fence as fence_module
 from cronsvc.services.backfills import Backfills
 from cronsvc.services.callers import Caller, Role
 from cronsvc.services.dispatch import Dispatcher
 from cronsvc.services.fence import Fence
 from cronsvc.services.restore import ReleaseMode, Restore
 from cronsvc.services.scheduling import Scheduling
+from cronsvc.services.settling import settle_ends
 from cronsvc.store import identity, presence, running
 from cronsvc.store.pool import Database
 from tests.support.rows import define, fetch, one
@@ -215,6 +218,31 @@ async def test_skip_runs_nothing_that_was_owed(db: Database, database_url: str, 
     assert await claimed(copy) == 0
 
 
+@pytest.mark.parametrize(("mode", "runs"), [(ReleaseMode.SKIP, 0), (ReleaseMode.RESUME, 1)])
+async def test_what_a_restore_cancels_starts_no_dependents(
+    db: Database, broker: Broker, mode: ReleaseMode, runs: int
+) -> None:
+    assert await Fence(db, broker).look()
+    first = await define(db)
+    wanted = Jsonb({"mode": "all", "on": [{"jobId": first, "when": "always"}]})
+    after = await define(db, depends_on=wanted, cron_expression=None)
+    await fetch(
+        db,
+        "INSERT INTO job_executions (job_id, scheduled_time, dispatch_at)"
+        " VALUES (%s, now() - interval '90.5 s', now()) RETURNING 1",
+        first,
+    )
+    await fetch(db, "UPDATE service_identity SET database_oid = 1 RETURNING 1")
+    await restoring(db).confirm(mode, ADMIN)
+    if mode is ReleaseMode.RESUME:  # the same end by somebody's hand does start them
+        await fetch(
+            db, "UPDATE job_executions SET status = 'CANCELLED', dispatch_at = NULL, end_time = now() RETURNING 1"
+        )
+    assert await settle_ends(db, Dispatcher(db, broker)) == 1
+    assert await one(db, "SELECT count(*) FROM job_executions WHERE job_id = %s", after) == (runs,)
+    assert await one(db, "SELECT count(*) FROM execution_ends") == (0,)
+
+
 async def test_an_older_state_is_told_by_what_redis_remembers(db: Database, broker: Broker) -> None:
     assert await Fence(db, broker).look()
     (lineage,) = await one(db, "SELECT lineage::text FROM service_identity")
@@ -236,6 +264,37 @@ async def test_an_older_state_is_told_by_a_process_that_saw_the_later_one(db: Da
     memory.away = True
     await fetch(db, "UPDATE service_identity SET generation = 50 RETURNING 1")
     assert not await fence.look()
+
+
+async def test_a_worker_vouches_for_what_it_has_seen_lately(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has lived since the first generation; the state of yesterday is later than that, and yet an older one."""
+    memory = Memory()
+    worker = Fence(db, memory, notes=False)
+    assert await worker.look()
+    await fetch(db, "UPDATE service_identity SET generation = 100000 RETURNING 1")
+    monkeypatch.setattr(fence_module, "FOLLOW_SECONDS", 0.0)
+    await worker.follow()
+    memory.away = True
+    await fetch(
+        db,
+        "UPDATE service_identity SET generation = 80000, server_start = server_start - interval '1 hour' RETURNING 1",
+    )
+    await worker.follow()
+    assert await worker.holds()
+    assert await one(db, "SELECT fence_reason FROM service_identity") == ("went_back",)
+
+
+async def test_following_asks_little_while_nothing_changes(db: Database) -> None:
+    memory = Memory()
+    worker = Fence(db, memory, notes=False)
+    await worker.follow()  # the first time it looks
+    assert len(memory.kept) == 1
+    memory.kept.clear()
+    await worker.follow()
+    assert memory.kept == {}
+    await fetch(db, "UPDATE service_identity SET server_start = server_start - interval '1 hour' RETURNING 1")
+    await worker.follow()
+    assert not await worker.holds()
 
 
 async def test_after_a_start_of_the_server_nothing_moves_until_it_was_compared(db: Database) -> None:
@@ -285,6 +344,69 @@ async def test_ordinary_life_is_no_restore(db: Database, database_url: str, brok
     )
     assert await Fence(db, broker).look()
     assert not await fence.holds()
+    assert await one(db, "SELECT timeline = (SELECT timeline FROM cronsvc_server()) FROM service_identity") == (True,)
+
+
+FORGOTTEN = {
+    "point-in-time recovery": "timeline = timeline - 1",
+    "yesterday's snapshot": "noted_at = noted_at - interval '1 day'",
+}
+
+
+@pytest.mark.parametrize("what", FORGOTTEN)
+async def test_a_state_that_nobody_remembers_is_not_believed(db: Database, what: str) -> None:
+    """A backup beside a Redis of its own, and no process that lived through it."""
+    survivor = Fence(db, Memory())
+    assert await survivor.look()
+    await fetch(
+        db,
+        f"UPDATE service_identity SET server_start = server_start - interval '1 hour', {FORGOTTEN[what]} RETURNING 1",
+    )
+    state = await restoring(db).state(ADMIN)
+    assert (state.fenced, state.waiting_for_look) == (True, True)  # people cannot ask Redis: a process looks
+    assert not await Fence(db, Memory()).look()
+    reason, detail = await one(db, "SELECT fence_reason, fence_detail FROM service_identity")
+    assert (reason, "Redis does not know" in detail) == ("went_back", True)
+    await restoring(db).confirm(ReleaseMode.RESUME, ADMIN)
+    assert await Fence(db, Memory()).look()
+
+
+@pytest.mark.parametrize("what", FORGOTTEN)
+async def test_who_remembers_it_speaks_for_it(db: Database, what: str) -> None:
+    """A process that saw it, or Redis: a failover that lost nothing, or a long night, is no restore."""
+    memory = Memory()
+    survivor = Fence(db, memory)
+    assert await survivor.look()
+    older = (
+        f"UPDATE service_identity SET server_start = server_start - interval '1 hour', {FORGOTTEN[what]} RETURNING 1"
+    )
+    await fetch(db, older)
+    kept, memory.kept = memory.kept, {}
+    assert await survivor.look()
+    await fetch(db, older)
+    memory.kept = kept
+    assert await Fence(db, memory).look()
+
+
+async def test_a_young_state_is_believed_by_its_database_alone(db: Database) -> None:
+    """A reboot of the whole machine, Redis without a disk: nothing is to be confirmed."""
+    assert await Fence(db, Memory()).look()
+    await fetch(
+        db,
+        "UPDATE service_identity SET server_start = server_start - interval '1 hour',"
+        " noted_at = noted_at - interval '50 minutes' RETURNING 1",
+    )
+    assert await Fence(db, Memory()).look()
+
+
+async def test_the_timeline_is_followed_while_the_service_runs(db: Database) -> None:
+    """A promoted standby shows its new timeline only after a checkpoint, when it was cleared long ago."""
+    fence = Fence(db, Memory())
+    assert await fence.look()
+    await fetch(
+        db, "UPDATE service_identity SET timeline = timeline - 1, noted_at = noted_at - interval '6 s' RETURNING 1"
+    )
+    assert await fence.look()
     assert await one(db, "SELECT timeline = (SELECT timeline FROM cronsvc_server()) FROM service_identity") == (True,)
 
 

@@ -115,6 +115,19 @@ async def test_schedulers_that_stopped_are_noticed(db: Database, scheduling: Sch
     assert not check.is_red
 
 
+async def test_a_cursor_that_was_moved_past_its_instants_is_noticed(db: Database, scheduling: Scheduling) -> None:
+    """By hand, over what it owed: nothing is overdue any more, and nothing was recorded."""
+    job_id = await old_job(db, every_seconds=60)
+    await fetch(db, "UPDATE jobs SET next_fire_time = now() + interval '1 hour' WHERE id = %s RETURNING 1", job_id)
+    await scheduling.tick()
+    check = SelfCheck(db)
+    for _ in range(2):
+        found = await check.look()
+    assert found.jobs["missingRows"] == (job_id,)
+    assert found.counts["missingRows"] >= 14  # of a window of fifteen minutes
+    assert check.is_red
+
+
 @pytest.mark.parametrize("dispatch_at", ["now() - interval '10 minutes'", "NULL"])
 async def test_what_nobody_hands_out_is_noticed(db: Database, dispatch_at: str) -> None:
     job_id = await define(db)

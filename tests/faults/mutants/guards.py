@@ -209,6 +209,34 @@ def shared_thread() -> None:
     python._call_in_child = in_the_loop
 
 
+def no_fence() -> None:
+    """M16. Nobody asks whether the database is a copy of another one."""
+    fence, opened = module("services.fence").Fence, module("store.identity").OPEN
+    asks = "AND NOT (SELECT cronsvc_fenced())"
+    without(module("store.ticks"), "TAKE_DUE", asks)
+    without(module("store.ticks"), "NEXT_INSTANTS", "cronsvc_fenced() AS fenced", to="false AS fenced")
+    without(module("store.dispatches"), "WAITING", asks)
+    without(module("store.running"), "CLAIM", f"AND {opened}")
+    for name, answer in (("holds", False), ("look", True)):
+        present(fence, name)
+
+        async def careless(_: Any, answer: bool = answer) -> bool:
+            return answer
+
+        setattr(fence, name, careless)
+
+
+def forgetful_seal() -> None:
+    """M17. Entries stop waiting for their places in the chain without having got one."""
+    chain = module("store.audit_chain")
+    present(chain, "SEAL")
+    chain.SEAL = (
+        "WITH gone AS (DELETE FROM audit_unsealed RETURNING 1)"
+        " SELECT count(*)::integer AS sealed, 0::bigint AS head_place, ''::bytea AS head_hash FROM gone"
+        " WHERE %(most)s > 0"
+    )
+
+
 GUARDS: Mapping[str, Callable[[], None]] = {
     "M1": blind_insert,
     "M2": blind_claim,
@@ -226,4 +254,6 @@ GUARDS: Mapping[str, Callable[[], None]] = {
     "M13": quoting,
     "M14": unbounded_catch_up,
     "M15": shared_thread,
+    "M16": no_fence,
+    "M17": forgetful_seal,
 }

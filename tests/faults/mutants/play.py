@@ -11,6 +11,8 @@ from typing import Any
 
 import psutil
 import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -34,6 +36,7 @@ class Play:
         self._samples: list[dict[str, Any]] = []
         self._stalls: list[dict[str, Any]] = []
         self._lingering: list[str] = []
+        self._is_sealed = False
         self._begun = time.time()
 
     def start(self, role: str, *, fail_points: Sequence[str] = (), standby: bool = False, **environment: Any) -> Child:
@@ -130,6 +133,13 @@ class Play:
         again = {words for (words,) in self.stage.query(collect.LINGERING)}
         self._lingering = [words for words in self._lingering if words in again]
 
+    def sealed(self, *, at_most: float = 30.0) -> None:
+        """Wait until every audit entry that waited for its place has been dealt with; the chain is looked at then."""
+        seconds = at_most if self.mutants else 30.0
+        with contextlib.suppress(AssertionError):
+            self.stage.until(lambda: self.stage.query(collect.UNSEALED) == [(0,)], "the seals", seconds=seconds)
+        self._is_sealed = True
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Measure how late the host itself is."""
@@ -175,6 +185,8 @@ class Play:
             samples=self._samples,
             stalls=self._stalls,
             leaks=self._leaks(),
+            audit_ids=[id_ for (id_,) in stage.query(collect.AUDIT_IDS)] if self._is_sealed else [],
+            chain=self._rows(collect.CHAIN) if self._is_sealed else [],
         )
 
     def _leaks(self) -> list[str]:
@@ -190,6 +202,33 @@ class Play:
     def _rows(self, statement: str) -> list[dict[str, Any]]:
         with psycopg.connect(self.stage.database_url, row_factory=dict_row) as conn:
             return conn.execute(statement.encode()).fetchall()
+
+
+class Copy:
+    """A database made from another one as a restore beside it would be."""
+
+    def __init__(self, original: str) -> None:
+        self._source = str(conninfo_to_dict(original)["dbname"])
+        self._name = f"{self._source}_copy"
+        self._administer_by = make_conninfo(original, dbname="postgres")
+        self.url = make_conninfo(original, dbname=self._name)
+
+    @contextmanager
+    def made(self) -> Iterator[None]:
+        """There for the block; nobody may be connected to the original when it begins."""
+        self._administer("CREATE DATABASE {} TEMPLATE {}", self._name, self._source)
+        try:
+            yield
+        finally:
+            self._administer("DROP DATABASE {} WITH (FORCE)", self._name)
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            return conn.execute(statement.encode()).fetchall()
+
+    def _administer(self, statement: str, *names: str) -> None:
+        with psycopg.connect(self._administer_by, autocommit=True) as conn:
+            conn.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 def payload(**config: Any) -> Jsonb:

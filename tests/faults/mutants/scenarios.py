@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -20,13 +19,13 @@ from redis import Redis
 
 from cronsvc.domain.execution import Ticket
 from cronsvc.queue import Broker
-from tests.faults.mutants.play import CANARY, Play, payload
+from tests.faults.clocks import lying
+from tests.faults.mutants.play import CANARY, Copy, Play, payload
 from tests.faults.stage import QUICK
 from tests.support.servers import free_port, start_valkey
 
 NO_UNIQUE_KEY = ("ALTER TABLE job_executions DROP CONSTRAINT job_executions_pkey",)
 DEFAULTS: Mapping[str, str] = {}
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +148,8 @@ def _lost_ticket(play: Play, lose: Callable[[Redis, str], object]) -> None:
 
 def fast_hosts(play: Play) -> None:
     """Every host's clock is a minute ahead of the database's."""
-    fast: dict[str, Any] = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "+60s", "DONT_FAKE_MONOTONIC": "1"}
-    assert FAKETIME.exists(), "libfaketime is not installed"
+    fast: dict[str, Any] = lying(FAKETIME="+60s")
+    assert fast, "libfaketime is not installed: apt-get install faketime"
     play.start("scheduler", **fast)
     play.start("worker", **fast)
     play.up()
@@ -258,6 +257,37 @@ def busy_handler(play: Play) -> None:
     play.stage.until(lambda: _burnt(play), "the handler's end", seconds=15)
 
 
+def copied_database(play: Play) -> None:
+    """A copy of the database wakes beside its original, with the same Redis and the same targets, and owes a run."""
+    play.start("scheduler")
+    play.start("worker")
+    play.up()
+    play.job("A", "ok", play.coming(1), every=1, runs=2)
+    play.ended(rows=2)
+    play.stage.close()
+    play.stage.define("A1", "ok", run_at=play.coming(0))  # only the copy gets to it, so nobody expects it here
+    copy = Copy(play.stage.database_url)
+    with copy.made():
+        play.start("scheduler", DATABASE_URL=copy.url)
+        play.start("worker", DATABASE_URL=copy.url)
+        looked = "SELECT fenced_at IS NOT NULL FROM service_identity"
+        play.stage.until(lambda: len(play.stage.calls()) > 2 or copy.query(looked) == [(True,)], "a look or a call")
+        beaten = "SELECT count(*) > 0 FROM schedulers WHERE heartbeat_at > started_at"
+        play.stage.until(lambda: copy.query(beaten) == [(True,)], "the copy's scheduler at work")
+        play.stage.close()
+
+
+def audited_job(play: Play) -> None:
+    """A job is defined and edited, and a scheduler gives what the log says of it places in its chain."""
+    play.start("scheduler")
+    play.start("worker")
+    play.up()
+    job = play.job("A", "ok", play.coming(1))
+    play.stage.execute("UPDATE jobs SET description = 'edited' WHERE id = %s", job)
+    play.ended(rows=1)
+    play.sealed()
+
+
 def _burnt(play: Play) -> bool:
     lines = play.stage.calls_file.read_text()
     return all(f'"e": "end", "n": {call["n"]}' in lines for call in play.stage.calls())
@@ -299,4 +329,6 @@ MUTANTS: Sequence[Mutant] = (
         adapted="the lease is the process's and its loop beats for it; a lease lost by the job's own work is a loss"
         " without a cause (I9): the overlap at the target is then on record, which I11 allows",
     ),
+    Mutant("M16", "the fence of a copied database", "I3", copied_database),
+    Mutant("M17", "an entry leaves the queue of the audit log with a place in its chain", "I17", audited_job),
 )  # fmt: skip
