@@ -14,7 +14,7 @@ from itertools import groupby
 from cronsvc.domain.egress_list import MOST_ENTRIES, EgressList, Network, host_entry_fault, network_of
 from cronsvc.errors import FieldError, Forbidden, InvalidInput, NotFound
 from cronsvc.services.callers import Caller
-from cronsvc.services.paging import Page, check_limit, name_cursor, page_of, read_name_cursor
+from cronsvc.services.paging import NameSort, Page, check_limit, page_of
 from cronsvc.store import audit, egress_lists
 from cronsvc.store.egress_lists import NAMESPACE, SERVICE, StoredList
 from cronsvc.store.pool import Conn, Database
@@ -37,16 +37,16 @@ class EgressLists:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def list(self, caller: Caller, *, cursor: str | None = None, limit: int = 50) -> Page[NamespaceLists]:
-        """Namespaces that have a list, of those the caller sees, in order of name."""
-        after = read_name_cursor("egress", cursor)
+    async def list(
+        self, caller: Caller, *, sort: NameSort = NameSort.NAME, cursor: str | None = None, limit: int = 50
+    ) -> Page[NamespaceLists]:
+        """Namespaces that have a list, of those the caller sees, in the order of `sort`."""
+        edge = sort.edge("egress", cursor)
         async with self._db.statements() as conn:
-            found = await egress_lists.page(
-                conn, namespaces=caller.namespaces, after=after, limit=check_limit(limit) + 1
-            )
+            found = await egress_lists.page(conn, namespaces=caller.namespaces, edge=edge, limit=check_limit(limit) + 1)
         grouped = groupby(found, key=lambda each: each.namespace)
         lists = [_together(namespace, tuple(layers)) for namespace, layers in grouped]
-        return page_of(lists, limit, lambda each: name_cursor("egress", each.namespace))
+        return page_of(lists, limit, lambda each: sort.cursor("egress", each.namespace))
 
     async def get(self, namespace: str, caller: Caller) -> NamespaceLists:
         """What one namespace may call; one without a list may call everything that the guard lets through."""

@@ -6,21 +6,14 @@ callers that reach all of them see or change hosts; what waited for one is shown
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 
 from cronsvc.domain.egress_list import WILDCARD, address_of, host_entry_fault, host_key
 from cronsvc.domain.target_host import BreakerState, HoldReason
 from cronsvc.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound
 from cronsvc.services.callers import Caller
 from cronsvc.services.job_validation import check_note
-from cronsvc.services.paging import (
-    Page,
-    check_limit,
-    name_cursor,
-    page_of,
-    read_name_cursor,
-    read_time_cursor,
-    time_cursor,
-)
+from cronsvc.services.paging import NameSort, Page, check_limit, page_of, read_time_cursor, time_cursor
 from cronsvc.store import audit, host_calls, target_hosts
 from cronsvc.store.pool import Conn, Database
 from cronsvc.store.running import wake_schedulers
@@ -41,19 +34,28 @@ SETTINGS: Mapping[str, tuple[str, int]] = {
 """The settings of a host: their API name and the greatest value."""
 
 
+class HoldSort(StrEnum):
+    """Orders of a list of holds, by when they began."""
+
+    LATEST = "-heldFrom"
+    EARLIEST = "heldFrom"
+
+
 class TargetHosts:
     """The hosts with settings of one database."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def list(self, caller: Caller, *, cursor: str | None = None, limit: int = 50) -> Page[TargetHost]:
-        """Hosts in order of name."""
+    async def list(
+        self, caller: Caller, *, sort: NameSort = NameSort.NAME, cursor: str | None = None, limit: int = 50
+    ) -> Page[TargetHost]:
+        """Hosts in the order of `sort`."""
         _allow(caller)
-        after = read_name_cursor("hosts", cursor)
+        edge = sort.edge("hosts", cursor)
         async with self._db.statements() as conn:
-            found = await target_hosts.page(conn, after=after, limit=check_limit(limit) + 1)
-        return page_of(found, limit, lambda each: name_cursor("hosts", each.rule.host))
+            found = await target_hosts.page(conn, edge=edge, limit=check_limit(limit) + 1)
+        return page_of(found, limit, lambda each: sort.cursor("hosts", each.rule.host))
 
     async def get(self, host: str, caller: Caller) -> TargetHost:
         """One host."""
@@ -126,11 +128,13 @@ class TargetHosts:
         *,
         host: str | None = None,
         execution_id: int | None = None,
+        sort: HoldSort = HoldSort.LATEST,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[HostHold]:
-        """What waited or waits for hosts, of jobs the caller may see, the latest first."""
-        after = read_time_cursor("holds", cursor)
+        """What waited or waits for hosts, of jobs the caller may see, in the order of `sort`."""
+        kind = f"holds {sort}"  # a cursor goes on in its own order only
+        after = read_time_cursor(kind, cursor)
         if host is not None:
             host = _checked_host(host)
         async with self._db.statements() as conn:
@@ -140,9 +144,10 @@ class TargetHosts:
                 host=host,
                 execution_id=execution_id,
                 after=after,
+                ascending=sort is HoldSort.EARLIEST,
                 limit=check_limit(limit) + 1,
             )
-        return page_of(found, limit, lambda each: time_cursor("holds", each.held_from, each.execution_id))
+        return page_of(found, limit, lambda each: time_cursor(kind, each.held_from, each.execution_id))
 
     async def open_hosts(self, caller: Caller, *, most: int = 10) -> tuple[OpenHost, ...]:
         """Hosts that are not to be called now, the latest first; none for callers that do not reach everything."""

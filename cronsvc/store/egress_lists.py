@@ -6,9 +6,11 @@ from datetime import datetime
 from ipaddress import ip_network
 from typing import Any
 
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from cronsvc.domain.egress_list import EgressList, NamespaceEgress
+from cronsvc.store.edges import Edge
 from cronsvc.store.pool import Conn
 
 SERVICE, NAMESPACE = "service", "namespace"
@@ -55,22 +57,24 @@ async def egress_of(conn: Conn, namespace: str) -> NamespaceEgress:
     return NamespaceEgress(namespace, tuple(each.entries for each in await of(conn, namespace)))
 
 
-PAGE = """
+PAGE = sql.SQL("""
 SELECT {columns} FROM egress_lists
  WHERE (%(namespaces)s::text[] IS NULL OR namespace = ANY (%(namespaces)s::text[]))
    AND namespace IN (SELECT l.namespace FROM egress_lists AS l
                       WHERE (%(namespaces)s::text[] IS NULL OR l.namespace = ANY (%(namespaces)s::text[]))
-                        AND (%(after)s::text IS NULL OR l.namespace > %(after)s::text)
-                      GROUP BY l.namespace ORDER BY l.namespace LIMIT %(limit)s::integer)
- ORDER BY namespace, layer DESC
-""".replace("{columns}", COLUMNS)
+                        AND {beyond}
+                      GROUP BY l.namespace ORDER BY l.namespace {turn} LIMIT %(limit)s::integer)
+ ORDER BY namespace {turn}, layer DESC
+""")
 
 
-async def page(conn: Conn, *, namespaces: Sequence[str] | None, after: str | None, limit: int) -> list[StoredList]:
-    """The layers of the next `limit` namespaces that have any, in order of name."""
-    parameters = {"namespaces": None if namespaces is None else list(namespaces), "after": after, "limit": limit}
+async def page(conn: Conn, *, namespaces: Sequence[str] | None, edge: Edge, limit: int) -> list[StoredList]:
+    """The layers of the next `limit` namespaces that have any, by name, from `edge` on."""
+    statement = PAGE.format(columns=sql.SQL(COLUMNS), **edge.parts("l.namespace"))
+    visible = None if namespaces is None else list(namespaces)
     async with conn.cursor(row_factory=dict_row) as cursor:
-        return [_stored(row) for row in await (await cursor.execute(PAGE, parameters)).fetchall()]
+        found = await cursor.execute(statement, {"namespaces": visible, "edge": edge.beyond, "limit": limit})
+        return [_stored(row) for row in await found.fetchall()]
 
 
 PUT = """

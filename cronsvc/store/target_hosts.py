@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
 from cronsvc.domain.target_host import HostRule
+from cronsvc.store.edges import Edge
 from cronsvc.store.host_calls import RULE, rule_from_row
 from cronsvc.store.pool import Conn
 
@@ -39,17 +41,15 @@ HOST = """
            AND e.callback_since IS NULL) AS running
 """.replace("{rule}", RULE)
 
-PAGE = """
-SELECT {host} FROM target_hosts AS h
- WHERE %(after)s::text IS NULL OR h.host > %(after)s::text
- ORDER BY h.host LIMIT %(limit)s::integer
-""".replace("{host}", HOST)
+PAGE = sql.SQL("SELECT {host} FROM target_hosts AS h WHERE {beyond} ORDER BY h.host {turn} LIMIT %(limit)s::integer")
 
 
-async def page(conn: Conn, *, after: str | None, limit: int) -> list[TargetHost]:
-    """Hosts with settings in order of name, those after `after`."""
+async def page(conn: Conn, *, edge: Edge, limit: int) -> list[TargetHost]:
+    """Hosts with settings by name, from `edge` on."""
+    statement = PAGE.format(host=sql.SQL(HOST), **edge.parts("h.host"))
     async with conn.cursor(row_factory=dict_row) as cursor:
-        return [_host(row) for row in await (await cursor.execute(PAGE, {"after": after, "limit": limit})).fetchall()]
+        found = await cursor.execute(statement, {"edge": edge.beyond, "limit": limit})
+        return [_host(row) for row in await found.fetchall()]
 
 
 FIND = "SELECT {host} FROM target_hosts AS h WHERE h.host = %(host)s::text".replace("{host}", HOST)
@@ -160,14 +160,14 @@ HOLD = """
 """
 
 # The hosts and reasons of one execution never share an instant: each was claimed for itself.
-HOLDS = """
+HOLDS = sql.SQL("""
 SELECT {hold} FROM host_holds AS h
  WHERE (%(namespaces)s::text[] IS NULL OR h.namespace = ANY (%(namespaces)s::text[]))
    AND (%(host)s::text IS NULL OR h.host = %(host)s::text)
    AND (%(execution_id)s::bigint IS NULL OR h.execution_id = %(execution_id)s::bigint)
-   AND (%(at)s::timestamptz IS NULL OR (h.held_from, h.execution_id) < (%(at)s::timestamptz, %(id)s::bigint))
- ORDER BY h.held_from DESC, h.execution_id DESC LIMIT %(limit)s::integer
-""".replace("{hold}", HOLD)
+   AND (%(at)s::timestamptz IS NULL OR (h.held_from, h.execution_id) {sign} (%(at)s::timestamptz, %(id)s::bigint))
+ ORDER BY h.held_from {turn}, h.execution_id {turn} LIMIT %(limit)s::integer
+""")
 
 
 async def holds(
@@ -177,9 +177,15 @@ async def holds(
     host: str | None,
     execution_id: int | None,
     after: tuple[datetime, int] | None,
+    ascending: bool,
     limit: int,
 ) -> list[HostHold]:
-    """What has waited for hosts, the latest first."""
+    """What has waited for hosts, the latest first or (`ascending`) the earliest."""
+    statement = HOLDS.format(
+        hold=sql.SQL(HOLD),
+        sign=sql.SQL(">" if ascending else "<"),
+        turn=sql.SQL("ASC" if ascending else "DESC"),
+    )
     at, id_ = after or (None, None)
     parameters = {
         "namespaces": None if namespaces is None else list(namespaces),
@@ -190,7 +196,7 @@ async def holds(
         "limit": limit,
     }
     async with conn.cursor(row_factory=class_row(HostHold)) as cursor:
-        return await (await cursor.execute(HOLDS, parameters)).fetchall()
+        return await (await cursor.execute(statement, parameters)).fetchall()
 
 
 OF_INSTANT = """

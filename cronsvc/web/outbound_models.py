@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from cronsvc.services.paging import NameSort
+from cronsvc.services.target_hosts import HoldSort
 from cronsvc.web.job_models import documented
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
 from cronsvc.web.scalars import Instant, QueryCount
@@ -13,6 +15,7 @@ Limit = Annotated[QueryCount, Field(ge=1, le=200)]
 
 
 class PagesQuery(QueryModel):
+    sort: NameSort = NameSort.NAME
     cursor: Cursor | None = None
     limit: Limit = 50
 
@@ -102,6 +105,7 @@ class HostList(AnswerModel):
 class HoldsQuery(QueryModel):
     host: Annotated[str, Field(max_length=255)] | None = None
     execution_id: Annotated[QueryCount, Field(ge=1, le=2**63 - 1)] | None = None
+    sort: HoldSort = HoldSort.LATEST
     cursor: Cursor | None = None
     limit: Limit = 50
 

@@ -29,9 +29,9 @@ V1 = "/api/v1"
 
 
 async def list_egress(call: Call) -> Response:
-    """Namespaces that have an egress list, in order of name."""
+    """Namespaces that have an egress list, by name."""
     query: PagesQuery = call.query
-    page = await call.services.egress_lists.list(call.caller, cursor=query.cursor, limit=query.limit)
+    page = await call.services.egress_lists.list(call.caller, sort=query.sort, cursor=query.cursor, limit=query.limit)
     return answer(EgressAnswers(items=[_egress(each) for each in page.items], next_cursor=page.next_cursor))
 
 
@@ -54,9 +54,9 @@ async def delete_egress(call: Call) -> Response:
 
 
 async def list_hosts(call: Call) -> Response:
-    """Hosts with settings, in order of name."""
+    """Hosts with settings, by name."""
     query: PagesQuery = call.query
-    page = await call.services.target_hosts.list(call.caller, cursor=query.cursor, limit=query.limit)
+    page = await call.services.target_hosts.list(call.caller, sort=query.sort, cursor=query.cursor, limit=query.limit)
     return answer(HostList(items=[_host(each) for each in page.items], next_cursor=page.next_cursor))
 
 
@@ -92,10 +92,15 @@ async def reset_host(call: Call) -> Response:
 
 
 async def list_holds(call: Call) -> Response:
-    """Executions that waited or wait for a host, the latest first."""
+    """Executions that waited or wait for a host."""
     query: HoldsQuery = call.query
     page = await call.services.target_hosts.holds(
-        call.caller, host=query.host, execution_id=query.execution_id, cursor=query.cursor, limit=query.limit
+        call.caller,
+        host=query.host,
+        execution_id=query.execution_id,
+        sort=query.sort,
+        cursor=query.cursor,
+        limit=query.limit,
     )
     return answer(HoldList(items=[_hold(each) for each in page.items], next_cursor=page.next_cursor))
 

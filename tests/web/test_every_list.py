@@ -24,9 +24,6 @@ LEAST = 3
 # Lists in one order only, and what that is.
 ONE_ORDER = {
     "getJobsHistory": "the newest first; /executions has others",
-    "listEgress": "by namespace",
-    "listHosts": "by name",
-    "listHolds": "the latest first",
 }
 
 

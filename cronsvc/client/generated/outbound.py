@@ -4,6 +4,7 @@ Made by `python -m tests.tools.generate_client` from the OpenAPI document: chang
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from cronsvc.client.calls import UNSET, Call, Paged, Unset, call, nothing
 from cronsvc.client.generated import answers
@@ -11,6 +12,7 @@ from cronsvc.client.generated import answers
 
 def list_egress(
     *,
+    sort: Literal["name", "-name"] | None = None,
     cursor: str | None = None,
     page_size: int | None = None,
 ) -> Paged[answers.Egress, answers.EgressAnswers]:
@@ -21,6 +23,7 @@ def list_egress(
         "/api/v1/egress",
         answers.EgressAnswers.model_validate_json,
         query={
+            "sort": sort,
             "cursor": cursor,
             "limit": page_size,
         },
@@ -83,6 +86,7 @@ def delete_egress(
 
 def list_hosts(
     *,
+    sort: Literal["name", "-name"] | None = None,
     cursor: str | None = None,
     page_size: int | None = None,
 ) -> Paged[answers.Host, answers.HostList]:
@@ -93,6 +97,7 @@ def list_hosts(
         "/api/v1/hosts",
         answers.HostList.model_validate_json,
         query={
+            "sort": sort,
             "cursor": cursor,
             "limit": page_size,
         },
@@ -205,6 +210,7 @@ def list_holds(
     *,
     host: str | None = None,
     execution_id: int | None = None,
+    sort: Literal["-heldFrom", "heldFrom"] | None = None,
     cursor: str | None = None,
     page_size: int | None = None,
 ) -> Paged[answers.Hold, answers.HoldList]:
@@ -217,6 +223,7 @@ def list_holds(
         query={
             "host": host,
             "executionId": execution_id,
+            "sort": sort,
             "cursor": cursor,
             "limit": page_size,
         },
