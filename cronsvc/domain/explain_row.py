@@ -11,39 +11,9 @@ from cronsvc.domain.execution import Attempt, Execution, Reason, Status, Trigger
 from cronsvc.domain.explain_callback import callback_steps, waiting_words
 from cronsvc.domain.explain_dependency import cause_facts, cause_words, children_words
 from cronsvc.domain.explain_hosts import holding_words, host_steps
+from cronsvc.domain.explain_words import ENDED_BY, HELD_BY, SKIPPED_BY
 
 _NO_TIME = timedelta(0)
-
-# What `status_reason` of a SKIPPED row means, and which part of the job decided it.
-SKIPPED_BY = {
-    Reason.MISFIRE.value: (
-        "misfire",
-        "it was seen later than the grace allows, and the misfire policy does not run it",
-    ),
-    Reason.OVERLAP.value: ("overlap", "an earlier execution was unfinished, and the overlap policy does not run both"),
-    Reason.PAUSED.value: ("pause", "the job was paused"),
-    "calendar": ("calendar", "its calendar closes this day"),
-    "maintenance": ("window", "a maintenance window was open"),
-    Reason.RESTORE.value: ("restore", "a restored backup owed it, and an administrator chose not to run it"),
-    Reason.UPSTREAM.value: ("dependency", "what it depends on did not end as it waits for"),
-}
-
-_ENDED = {
-    Reason.ERROR.value: "the last attempt reported a failure",
-    Reason.TIMEOUT.value: "it ran out of time",
-    Reason.LOST.value: "its worker died holding it, and whether its target was reached is unknown",
-    Reason.USER.value: "somebody called it off",
-    Reason.REPLACED.value: "a newer execution of the job took its place",
-    Reason.RESTORE.value: "a restored backup had it waiting, and an administrator chose not to run it",
-    Reason.PARENT.value: "the execution that started it was called off or ran out of time",
-}
-
-_HELD = {
-    "overlap": ("overlap", "it waits until earlier executions of the job have ended"),
-    "limit": ("limit", "it waits for a place: as many run as the limit of its job, key or queue allows"),
-    "queue_paused": ("queue", "its queue is paused"),
-    "maintenance": ("window", "a maintenance window holds it until it is over"),
-}
 
 
 def row_steps(evidence: Evidence, record: Record) -> Iterator[Step]:
@@ -78,10 +48,10 @@ def row_verdict(evidence: Evidence, record: Record) -> tuple[Verdict, str]:
             waits += f"; it {children_words(execution)}" if execution.waits_for_children else ""
             return Verdict.RUNNING, f"It is running{since}: {tries}{waits}."
         case Status.FAILED:
-            why = _ENDED.get(execution.status_reason or "", execution.status_reason or "no reason is recorded")
+            why = ENDED_BY.get(execution.status_reason or "", execution.status_reason or "no reason is recorded")
             return Verdict.FAILED, f"It ran and failed, {tries}: {why}{_error(execution)}."
         case Status.CANCELLED:
-            why = _ENDED.get(execution.status_reason or "", execution.status_reason or "no reason is recorded")
+            why = ENDED_BY.get(execution.status_reason or "", execution.status_reason or "no reason is recorded")
             return Verdict.CANCELLED, f"It was cancelled after {execution.attempt} attempts: {why}."
         case Status.SKIPPED:
             because = cause_words(execution) if execution.status_reason == Reason.UPSTREAM else None
@@ -93,7 +63,7 @@ def row_verdict(evidence: Evidence, record: Record) -> tuple[Verdict, str]:
 def _queued_verdict(evidence: Evidence, record: Record) -> tuple[Verdict, str]:
     execution = record.execution
     if record.held is not None:
-        return Verdict.HELD, f"It is recorded and held: {_HELD.get(record.held, ('', record.held))[1]}."
+        return Verdict.HELD, f"It is recorded and held: {HELD_BY.get(record.held, ('', record.held))[1]}."
     if (words := holding_words(evidence)) is not None:
         return Verdict.HELD, f"It is recorded and held: {words}."
     if record.ready_at > evidence.now:
@@ -239,7 +209,7 @@ def _waiting(evidence: Evidence, record: Record) -> Iterator[Step]:
         says = f"It can begin at {moment(record.ready_at)}: the job spreads its starts."
         yield Step("jitter", says, {"ready_at": record.ready_at})
     if record.held is not None:
-        what, why = _HELD.get(record.held, ("held", f"it is held ({record.held})"))
+        what, why = HELD_BY.get(record.held, ("held", f"it is held ({record.held})"))
         says = f"Held: {why}.{_window(record)}"
         says += f" Unfinished: {_names(evidence.others)}." if evidence.others else ""
         others = [each.id for each in evidence.others]
@@ -315,7 +285,7 @@ def _cancel(execution: Execution) -> Iterator[Step]:
 def _outcome(execution: Execution) -> Iterator[Step]:
     if execution.end_time is None:
         return
-    why = _ENDED.get(execution.status_reason or "")
+    why = ENDED_BY.get(execution.status_reason or "")
     says = f"It ended {execution.status.value} at {moment(execution.end_time)}"
     says += f": {why}" if why else ""
     facts = {"status": execution.status.value, "reason": execution.status_reason, "end_time": execution.end_time}

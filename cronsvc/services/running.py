@@ -7,7 +7,6 @@ cannot, what runs here is stopped before anybody else may start it. Its heartbea
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -26,6 +25,7 @@ from cronsvc.executors.outcomes import refused
 from cronsvc.services.admission import claim_limited
 from cronsvc.services.batching import MicroBatch
 from cronsvc.services.callback_waits import Tokens
+from cronsvc.services.definitions import Definitions
 from cronsvc.services.failing import finish_steering
 from cronsvc.services.family import Family
 from cronsvc.services.finishing import Ends
@@ -36,7 +36,6 @@ from cronsvc.services.secret_reading import AttemptSecrets, SecretReader
 from cronsvc.services.stopping import Run
 from cronsvc.store import presence, running
 from cronsvc.store.pool import Database
-from cronsvc.store.rows import definition_from_json
 
 _log = logging.getLogger("cronsvc.running")
 
@@ -46,42 +45,6 @@ _UNKNOWN_TYPE_SECONDS = 5.0
 
 Key = tuple[int, int]
 """An attempt: execution id and claim_no."""
-
-
-class Definitions:
-    """Revisions never change, so a worker keeps the ones it used last."""
-
-    def __init__(self, db: Database, *, most: int = 5000) -> None:
-        self._db = db
-        self._most = most
-        self._kept: OrderedDict[tuple[int, int], JobDefinition | ErrorDetail] = OrderedDict()
-        self._batch: MicroBatch[tuple[int, int], JobDefinition | ErrorDetail] = MicroBatch(self._fetch)
-
-    async def get(self, job_id: int, revision: int) -> JobDefinition | ErrorDetail:
-        """The definition an execution pinned, or why there is none that can be run."""
-        key = (job_id, revision)
-        kept = self._kept.get(key)
-        if kept is None:
-            kept = self._kept[key] = await self._batch.submit(key)
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(key)
-        return kept
-
-    async def _fetch(self, keys: Sequence[tuple[int, int]]) -> Sequence[JobDefinition | ErrorDetail]:
-        async with self._db.statements() as conn:
-            found = await running.definitions(conn, sorted(set(keys)))
-        return [_readable(found.get(key)) for key in keys]
-
-
-def _readable(row: Mapping[str, Any] | None) -> JobDefinition | ErrorDetail:
-    if row is None:
-        return ErrorDetail("invalid_config", "the revision this execution pinned is gone")
-    try:
-        return definition_from_json(row)
-    except ValueError as error:
-        return ErrorDetail("invalid_config", f"the job's definition cannot be read: {error}")
 
 
 class Runner:
