@@ -232,7 +232,8 @@ def test_handlers_that_cannot_be_loaded_are_named() -> None:
 
 async def test_the_handler_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    blocks = re.findall(r"(?ms)^```python\n(.*?)^```$", readme)
+    blocks = [block for block in re.findall(r"(?ms)^```python\n(.*?)^```$", readme) if "cronsvc.handlers" in block]
+    assert len(blocks) == 2
     modules = tuple(f"handlers_of_the_readme_{number}" for number in range(len(blocks)))
     for module, code in zip(modules, blocks, strict=True):
         (tmp_path / f"{module}.py").write_text(code)
