@@ -32,6 +32,7 @@ from cronsvc.config_values import (
     SecretKeys,
     SqlDsns,
     Words,
+    installation_name,
     lower,
     password_of,
     queue_name,
@@ -148,6 +149,9 @@ class Settings(LimitSettings, ClientSettings):
     )
     redis_prefix: Annotated[str, AfterValidator(queue_name)] = Field(
         "cronsvc", alias="CRONSVC_REDIS_PREFIX", description="first part of every Redis key"
+    )
+    installation: Annotated[str, AfterValidator(installation_name)] | None = Field(
+        None, alias="CRONSVC_INSTALLATION", description="a name such as `production`; the database remembers it"
     )
     max_body_bytes: int = Field(
         262_144, alias="CRONSVC_MAX_BODY_BYTES", ge=1024, le=67_108_864, description="largest request body"

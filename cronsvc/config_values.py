@@ -32,6 +32,12 @@ def queue_name(value: str) -> str:
     return value
 
 
+def installation_name(value: str) -> str:
+    if not QUEUE_PATTERN.fullmatch(value):
+        raise ValueError("a name is 1 to 63 letters, digits, '_', '.' or '-', and starts with a letter or digit")
+    return value
+
+
 def _egress(value: str) -> str:
     if re.fullmatch(r"[0-9.]+(/.*)?|.*:.*", value):
         try:

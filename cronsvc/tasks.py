@@ -6,12 +6,28 @@ wait by it. A loop that relies on CancelledError alone may then run for ever; it
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def cancelled() -> bool:
     """Whether the running task was asked to end, even if the exception that said so got lost on the way."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+@contextmanager
+def alone(kind: type[Exception]) -> Iterator[None]:
+    """Of a group that a TaskGroup made, an error of this kind leaves by itself, so that a door can show it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        found: BaseException | None = group.subgroup(kind)
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        if found is None:
+            raise
+        raise found from None
 
 
 class Reminder:

@@ -8,8 +8,9 @@
 --
 -- The fifth role is the one that owns the tables, because it runs `cronsvc migrate`. Nothing here is needed: a deployment that
 -- runs everything as the owner goes on as before, and no policy binds it. Whoever wants the wall runs this once, and again
--- after each upgrade of cronsvc (it changes nothing that is right already), in the database of cronsvc, as the owner, who may
--- need CREATEROLE for the first time (or have somebody else create the four roles: then only the GRANTs are left to do).
+-- after each upgrade of cronsvc (it changes nothing that is right already; until then a process that lacks a right waits and says
+-- so), in the database of cronsvc, as the owner, who may need CREATEROLE for the first time (or have somebody else create the four
+-- roles: then only the GRANTs are left to do).
 --
 --     psql "$DATABASE_URL" -f sql/roles.sql
 --     psql "$DATABASE_URL" -c "CREATE ROLE cron_api LOGIN PASSWORD '…' IN ROLE cronsvc_api"        and so on; give each process its own
@@ -33,6 +34,13 @@ END $$;
 -- would be run by whoever asks next, with that role's rights.
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 
+-- Nobody here needs a temporary table, and one's own table is where the triggers of others could be put. A database that cronsvc
+-- shares with others can give the right back to their roles: GRANT TEMPORARY ON DATABASE … TO ….
+DO $$
+BEGIN
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+END $$;
+
 -- ---------------------------------------------------------------------------------------------------------------------
 -- The auditor
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -55,15 +63,31 @@ GRANT SELECT ON jobs, job_revisions, job_executions, job_attempts, job_statistic
                 calendars, calendar_dates, maintenance_windows, backfills, recoveries, trigger_keys, job_dependencies,
                 dependency_rounds, service_identity, job_templates, job_template_revisions
     TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
-GRANT INSERT ON audit_log TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
+-- To the audit log they add who did what; its id and its instant, and the request, are not theirs to say.
+DO $$
+BEGIN
+    REVOKE INSERT ON audit_log FROM cronsvc_api, cronsvc_scheduler, cronsvc_worker;
+    GRANT INSERT (actor, source, action, entity, entity_id, namespace, before, after) ON audit_log
+        TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
+END $$;
 GRANT INSERT ON queues TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;    -- a job that names a new one makes it
 GRANT INSERT, UPDATE ON limit_scopes TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
-GRANT UPDATE ON service_identity TO cronsvc_api, cronsvc_scheduler, cronsvc_worker;
+-- Who this database is: the API confirms. Schedulers and workers may fence it and follow a server that started again; a trigger
+-- keeps them from lifting a fence.
+DO $$
+BEGIN
+    REVOKE UPDATE ON service_identity FROM cronsvc_scheduler, cronsvc_worker;
+    GRANT UPDATE (server_start, timeline, system_identifier, database_name, fenced_at, fence_reason, fence_detail, addresses, installation)
+        ON service_identity TO cronsvc_scheduler, cronsvc_worker;
+    GRANT UPDATE (generation, noted_at) ON service_identity TO cronsvc_scheduler;
+END $$;
+GRANT UPDATE ON service_identity TO cronsvc_api;
 GRANT INSERT ON service_identity TO cronsvc_scheduler, cronsvc_worker;
 
 GRANT SELECT ON audit_log, audit_chain, audit_unsealed TO cronsvc_api;    -- nobody writes the chain: sealing is a function of the owner's
 GRANT USAGE ON SCHEMA cronsvc_v1 TO cronsvc_api;
-GRANT EXECUTE ON FUNCTION cronsvc_v1.audit_head(), cronsvc_v1.audit_verify(bigint, integer), cronsvc_v1.audit_unchained(bigint, integer)
+GRANT EXECUTE ON FUNCTION cronsvc_v1.audit_head(), cronsvc_v1.audit_verify(bigint, integer), cronsvc_v1.audit_unchained(bigint, integer),
+                          cronsvc_v1.audit_unused_ids()
     TO cronsvc_api;
 GRANT SELECT ON audit_unsealed TO cronsvc_scheduler;
 GRANT EXECUTE ON FUNCTION cronsvc_seal_audit(integer) TO cronsvc_scheduler;
@@ -131,3 +155,8 @@ BEGIN
         EXECUTE format('CREATE POLICY cronsvc_processes ON %s TO cronsvc_scheduler, cronsvc_worker USING (true) WITH CHECK (true)', guarded);
     END LOOP;
 END $$;
+
+-- What a scheduler or a worker does is done in the service's own name, or in that of its login; never in a person's.
+DROP POLICY IF EXISTS cronsvc_own_names ON audit_log;
+CREATE POLICY cronsvc_own_names ON audit_log AS RESTRICTIVE FOR INSERT TO cronsvc_scheduler, cronsvc_worker
+    WITH CHECK (actor LIKE 'cronsvc:%' OR actor = 'sql:' || session_user);

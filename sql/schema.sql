@@ -183,6 +183,11 @@ COMMENT ON INDEX jobs_pause_ends IS 'Serves the end of pauses: which are over, a
 CREATE UNIQUE INDEX jobs_name ON jobs (namespace, name) WHERE deleted_at IS NULL;
 
 COMMENT ON INDEX jobs_name IS 'One live job a name in each namespace, and the look-up by name.';
+-- The other orders of the job list. Neither column changes at a tick.
+CREATE INDEX jobs_by_name ON jobs (name, id) WHERE deleted_at IS NULL;
+CREATE INDEX jobs_by_change ON jobs (updated_at, id) WHERE deleted_at IS NULL;
+COMMENT ON INDEX jobs_by_name IS 'Serves the list of jobs in the order of their names.';
+COMMENT ON INDEX jobs_by_change IS 'Serves the list of jobs in the order of their last change.';
 CREATE INDEX jobs_groups ON jobs (job_group, namespace) WHERE job_group IS NOT NULL AND deleted_at IS NULL;
 CREATE INDEX jobs_templates ON jobs (template_id, id) WHERE template_id IS NOT NULL;
 COMMENT ON INDEX jobs_groups IS 'Serves the list of groups, and the jobs of one.';
@@ -595,10 +600,15 @@ CREATE TABLE service_identity (
     released_at       timestamptz,
     released_by       text,
     release_mode      text,
+    addresses         jsonb NOT NULL DEFAULT '{}',
+    installation      text,
     CONSTRAINT service_identity_one_row CHECK (singleton),
-    CONSTRAINT service_identity_reason_known CHECK (fence_reason IN ('other_server', 'other_database', 'went_back')),
+    CONSTRAINT service_identity_reason_known
+        CHECK (fence_reason IN ('other_server', 'other_database', 'went_back', 'other_address', 'other_installation')),
     CONSTRAINT service_identity_mode_known CHECK (release_mode IN ('resume', 'skip')),
-    CONSTRAINT service_identity_fence_explained CHECK ((fenced_at IS NULL) = (fence_reason IS NULL))
+    CONSTRAINT service_identity_fence_explained CHECK ((fenced_at IS NULL) = (fence_reason IS NULL)),
+    CONSTRAINT service_identity_addresses_object CHECK (jsonb_typeof(addresses) = 'object'),
+    CONSTRAINT service_identity_installation_named CHECK (installation ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$')
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE service_identity IS 'One row: which database this is, so that a restored or cloned one is noticed before it sends anything.';
@@ -610,8 +620,10 @@ COMMENT ON COLUMN service_identity.system_identifier IS 'Of the cluster; null wh
 COMMENT ON COLUMN service_identity.timeline IS 'Of the cluster; a change alone, such as a failover, is logged and fences nothing.';
 COMMENT ON COLUMN service_identity.server_start IS 'The start of the server that was last found to be the same.';
 COMMENT ON COLUMN service_identity.fenced_at IS 'Since when nothing is sent until somebody confirms.';
-COMMENT ON COLUMN service_identity.fence_reason IS 'other_server, other_database or went_back.';
+COMMENT ON COLUMN service_identity.fence_reason IS 'other_server, other_database, went_back, other_address or other_installation.';
 COMMENT ON COLUMN service_identity.released_at IS 'When the last fence was confirmed; by whom and how are beside it.';
+COMMENT ON COLUMN service_identity.addresses IS 'Where schedulers and workers have reached this database, the 16 seen last, each with the second since 1970 when it was.';
+COMMENT ON COLUMN service_identity.installation IS 'What its operator calls it (CRONSVC_INSTALLATION); null where nobody has said.';
 
 -- Which cluster this is, and on which timeline; nulls where our role may not ask.
 CREATE FUNCTION cronsvc_server(OUT system_identifier text, OUT timeline integer) LANGUAGE plpgsql STABLE AS $$
@@ -625,6 +637,10 @@ END $$;
 CREATE FUNCTION cronsvc_database_oid() RETURNS bigint LANGUAGE sql STABLE AS
 $$ SELECT d.oid::bigint FROM pg_database AS d WHERE d.datname = current_database() $$;
 
+-- The data folder of the server, where our role may ask: beside a socket or a loopback address it says which server that is.
+CREATE FUNCTION cronsvc_data_folder() RETURNS text LANGUAGE sql STABLE AS
+$$ SELECT CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE') THEN current_setting('data_directory') END $$;
+
 -- Whether nothing may fire, be dispatched or be claimed now. Every restore makes another database or starts a server, so two
 -- comparisons notice each at the first statement; a process then looks closer, and clears a server that only started again.
 CREATE FUNCTION cronsvc_fenced() RETURNS boolean LANGUAGE sql STABLE AS
@@ -635,7 +651,22 @@ $$ SELECT EXISTS (SELECT FROM service_identity AS s
 
 COMMENT ON FUNCTION cronsvc_server() IS 'The cluster''s identifier and timeline; nulls where the role may not ask.';
 COMMENT ON FUNCTION cronsvc_database_oid() IS 'The oid of this database.';
+COMMENT ON FUNCTION cronsvc_data_folder() IS 'The data folder of the server; null where the role may not ask.';
 COMMENT ON FUNCTION cronsvc_fenced() IS 'Whether nothing may fire or be claimed, because this may be a restored or cloned database.';
+
+-- Who may not begin a new lineage may not lift a fence either, nor give the database another name: that is for people.
+CREATE FUNCTION cronsvc_identity_stays() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF NOT has_column_privilege('public.service_identity', 'lineage', 'UPDATE') THEN
+        RAISE EXCEPTION 'only a confirmation lifts the fence or renames the installation' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION cronsvc_identity_stays() IS 'Trigger: a fence is lifted, and a name changed, only by roles that may confirm.';
+CREATE TRIGGER service_identity_stays BEFORE UPDATE ON service_identity FOR EACH ROW
+    WHEN (OLD.fenced_at IS NOT NULL AND (NEW.fenced_at IS NULL OR NEW.fence_reason <> OLD.fence_reason)
+          OR OLD.installation IS NOT NULL AND NEW.installation IS DISTINCT FROM OLD.installation)
+    EXECUTE FUNCTION cronsvc_identity_stays();
 
 -- What tokens are signed with. The default is the only way to make one: 366 random bits from Postgres, as 32 bytes.
 CREATE TABLE callback_keys (
@@ -684,6 +715,7 @@ CREATE TABLE request_keys (
     status         smallint,
     headers        jsonb,
     body           bytea,
+    caller_hash    bytea,
     CONSTRAINT request_keys_answered CHECK (num_nulls(status, headers, body) IN (0, 3)),
     CONSTRAINT request_keys_bounded CHECK (octet_length(body) <= 1048576)
 );
@@ -699,6 +731,9 @@ COMMENT ON COLUMN request_keys.status IS 'The answer, with headers and body; nul
 CREATE INDEX request_keys_created ON request_keys (created_at);
 
 COMMENT ON INDEX request_keys_created IS 'Serves forgetting keys after 24 hours.';
+COMMENT ON COLUMN request_keys.caller_hash IS 'SHA-256 of who asked; null: written by an earlier release.';
+CREATE INDEX request_keys_callers ON request_keys (caller_hash, created_at);
+COMMENT ON INDEX request_keys_callers IS 'Serves counting the keys of one caller, which are bounded.';
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Who may do what, and who did
@@ -794,7 +829,7 @@ CREATE INDEX audit_log_entity ON audit_log (entity, entity_id, id);
 COMMENT ON INDEX audit_log_entity IS 'Serves the history of one thing.';
 COMMENT ON COLUMN audit_log.request_id IS 'The X-Request-Id of the request, which the log of the API process has as well.';
 CREATE INDEX audit_log_at ON audit_log (at, id);
-COMMENT ON INDEX audit_log_at IS 'Serves the list of entries and its export, by time.';
+COMMENT ON INDEX audit_log_at IS 'Serves the list of entries by time.';
 
 -- The actor of this transaction: what the service said with set_config('cronsvc.actor', …, true), else the database user.
 CREATE FUNCTION cronsvc_actor() RETURNS text LANGUAGE sql STABLE AS
@@ -1068,6 +1103,9 @@ COMMENT ON COLUMN execution_ends.after_job_id IS 'The jobs up to this id that de
 -- own statement and marks the row with its claim, so that by far the most ends cost no call of this function.
 CREATE FUNCTION cronsvc_executions_ended() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
+    IF pg_partition_root(TG_RELID) IS DISTINCT FROM 'public.job_executions'::regclass THEN
+        RAISE EXCEPTION 'this trigger is of job_executions alone' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     IF NEW.parent_job_id IS NOT NULL OR NEW.children > 0
        OR EXISTS (SELECT FROM job_dependencies AS d WHERE d.upstream_id = NEW.job_id) THEN
         INSERT INTO execution_ends (execution_id, job_id, scheduled_time, status, status_reason, result, children, parent_job_id, parent_time)
@@ -1076,6 +1114,7 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+REVOKE ALL ON FUNCTION cronsvc_executions_ended() FROM PUBLIC;
 
 CREATE TRIGGER job_executions_ended AFTER UPDATE OF status ON job_executions FOR EACH ROW
     WHEN (OLD.status IN ('QUEUED', 'RUNNING') AND NEW.status IN ('SUCCESS', 'FAILED', 'CANCELLED')
@@ -1104,6 +1143,9 @@ CREATE FUNCTION cronsvc_jobs_wait() RETURNS trigger LANGUAGE plpgsql SECURITY DE
 DECLARE
     fault text;
 BEGIN
+    IF TG_RELID <> 'public.jobs'::regclass THEN
+        RAISE EXCEPTION 'this trigger is of jobs alone' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     IF jsonb_path_exists(NEW.depends_on, 'lax $.on[*].job', silent => true) THEN
         SELECT jsonb_set(NEW.depends_on, '{on}', jsonb_agg(
                    CASE WHEN one ? 'job' AND NOT one ? 'jobId' AND j.id IS NOT NULL
@@ -1120,6 +1162,7 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
+REVOKE ALL ON FUNCTION cronsvc_jobs_wait() FROM PUBLIC;
 
 COMMENT ON FUNCTION cronsvc_jobs_wait() IS 'Trigger: names in depends_on become ids; one that cannot be read sets the job aside.';
 
@@ -1133,6 +1176,9 @@ DECLARE
     circle bigint;
     others text;
 BEGIN
+    IF TG_RELID <> 'public.jobs'::regclass THEN
+        RAISE EXCEPTION 'this trigger is of jobs alone' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     IF TG_OP = 'UPDATE' AND (NEW.deleted_at IS NOT NULL OR NEW.namespace <> OLD.namespace) THEN
         PERFORM pg_advisory_xact_lock(hashtext('cronsvc'), hashtext('dependencies'));
         SELECT string_agg(d.job_id::text, ', ' ORDER BY d.job_id) INTO others FROM job_dependencies AS d WHERE d.upstream_id = NEW.id;
@@ -1177,6 +1223,7 @@ BEGIN
     INSERT INTO job_dependencies (upstream_id, job_id) SELECT w, NEW.id FROM unnest(wanted) AS w ON CONFLICT DO NOTHING;
     RETURN NULL;
 END $$;
+REVOKE ALL ON FUNCTION cronsvc_jobs_connect() FROM PUBLIC;
 
 COMMENT ON FUNCTION cronsvc_jobs_connect() IS 'Trigger: keeps job_dependencies, refuses circles, chains of more than 20 jobs and the deletion of an upstream.';
 
@@ -1567,9 +1614,13 @@ CREATE TRIGGER audit_chain_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON au
 CREATE FUNCTION cronsvc_audit_waits() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
+    IF TG_RELID <> 'public.audit_log'::regclass THEN
+        RAISE EXCEPTION 'this trigger is of audit_log alone' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     INSERT INTO audit_unsealed (audit_id) SELECT id FROM added;
     RETURN NULL;
 END $$;
+REVOKE ALL ON FUNCTION cronsvc_audit_waits() FROM PUBLIC;
 COMMENT ON FUNCTION cronsvc_audit_waits() IS 'Trigger: new entries of audit_log wait for their places in audit_chain.';
 CREATE TRIGGER audit_log_waits AFTER INSERT ON audit_log REFERENCING NEW TABLE AS added
     FOR EACH STATEMENT EXECUTE FUNCTION cronsvc_audit_waits();
@@ -1589,16 +1640,20 @@ CREATE FUNCTION cronsvc_seal_audit(most integer, OUT sealed integer, OUT head_pl
 DECLARE
     entry audit_log%ROWTYPE;
 BEGIN
-    LOCK TABLE audit_chain IN SHARE ROW EXCLUSIVE MODE;
+    PERFORM pg_advisory_xact_lock(hashtext('cronsvc'), hashtext('audit_chain'));
     SELECT c.place, c.hash INTO head_place, head_hash FROM audit_chain AS c ORDER BY c.place DESC LIMIT 1;
     head_place := coalesce(head_place, 0);
     head_hash := coalesce(head_hash, decode(repeat('00', 32), 'hex'));
     sealed := 0;
     FOR entry IN SELECT a.* FROM audit_unsealed AS u JOIN audit_log AS a ON a.id = u.audit_id ORDER BY a.id LIMIT most LOOP
+        DELETE FROM audit_unsealed WHERE audit_id = entry.id;
+        IF EXISTS (SELECT FROM audit_chain AS c WHERE c.audit_id = entry.id) THEN
+            RAISE WARNING 'entry % of audit_log waited for a place although it has one', entry.id;
+            CONTINUE;
+        END IF;
         head_place := head_place + 1;
         head_hash := cronsvc_audit_hash(head_hash, entry);
         INSERT INTO audit_chain (place, audit_id, hash) VALUES (head_place, entry.id, head_hash);
-        DELETE FROM audit_unsealed WHERE audit_id = entry.id;
         sealed := sealed + 1;
     END LOOP;
 END $$;
@@ -1953,6 +2008,15 @@ $$ SELECT c.place, c.hash, c.sealed_at, w.waiting, w.waiting_since, w.lost_id
              FROM audit_unsealed AS u LEFT JOIN audit_log AS a ON a.id = u.audit_id) AS w
      LEFT JOIN (SELECT * FROM audit_chain ORDER BY place DESC LIMIT 1) AS c ON true $$;
 COMMENT ON FUNCTION cronsvc_v1.audit_head() IS 'The last place of the chain with its hash, to be kept elsewhere; how many entries wait for a place, since when, and the first of them that is gone.';
+
+-- Not what is wrong, but where to look: an id may also be unused because its transaction was rolled back, or has not ended yet.
+CREATE FUNCTION cronsvc_v1.audit_unused_ids() RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, public, pg_temp AS
+$$ SELECT greatest(s.last_value - CASE WHEN s.is_called THEN 0 ELSE 1 END
+                   - greatest((SELECT max(id) FROM audit_log), (SELECT max(audit_id) FROM audit_chain), 0), 0)
+     FROM audit_log_id_seq AS s $$;
+REVOKE ALL ON FUNCTION cronsvc_v1.audit_unused_ids() FROM PUBLIC;
+COMMENT ON FUNCTION cronsvc_v1.audit_unused_ids() IS 'How many ids were given out after the last entry of audit_log: changes that were taken back, or an end that was cut off.';
 
 CREATE FUNCTION cronsvc_v1.audit_verify(after_place bigint DEFAULT 0, most integer DEFAULT 1000000, OUT checked bigint, OUT place bigint,
                                         OUT hash bytea, OUT broken_place bigint, OUT broken_id bigint, OUT reason text)

@@ -1,12 +1,13 @@
 """The command line: one command a process type, and the few an operator needs at a shell.
 
 Commands import what they need when they run, so `--help` and `version` answer at once. Every error that cronsvc can
-explain ends as one sentence on stderr and exit code 1; a wrong command line is exit code 2; standard output carries
-only the answer, so it can be piped.
+explain ends as one sentence on stderr and exit code 1, and so does every error of the system, such as a full disk; a
+wrong command line is exit code 2; standard output carries only the answer, so it can be piped.
 """
 
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ from cronsvc.cli.processes import add_processes
 from cronsvc.cli.restore import add_restore
 from cronsvc.cli.secrets import add_secrets
 from cronsvc.cli.status import add_status
+from cronsvc.cli.tables import harmless
 from cronsvc.errors import CronsvcError, InvalidInput
 
 app = typer.Typer(
@@ -86,15 +88,32 @@ app.command()(version)
 
 def main() -> None:
     """The entry point of `cronsvc`; leaves with an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may know ASCII only
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except InvalidInput as error:
         for fault in error.errors:
-            print(": ".join(part for part in ("cronsvc", fault.field, fault.reason) if part), file=sys.stderr)
-        sys.exit(1)
+            _complain(": ".join(part for part in (fault.field, fault.reason) if part))
     except CronsvcError as error:
-        print(f"cronsvc: {str(error) or type(error).__doc__}", file=sys.stderr)
-        sys.exit(1)
+        _complain(str(error) or str(type(error).__doc__))
     except BrokenPipeError:  # `cronsvc jobs list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _drop_output()
+    except OSError as error:
+        _complain(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+        _drop_output()
+    sys.exit(1)
+
+
+def _complain(sentence: str) -> None:
+    lines = "\n".join(harmless(line) for line in sentence.splitlines())
+    print(f"cronsvc: {lines}", file=sys.stderr)
+
+
+def _drop_output() -> None:
+    """Let Python's last flush go nowhere, as it would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -43,6 +43,11 @@ def verify(
         raise CronsvcError(f"the audit log is broken{place}{entry}: {verdict.broken.reason}")
     waiting = f"; {head.waiting} entries wait to be sealed" if head.waiting else ""
     print(f"{head.place or 0} places and the log are intact{waiting}")
+    if verdict.unused_ids and anchor is None:
+        print(
+            f"the last {verdict.unused_ids} ids given out have no entry: changes that were taken back or are under way,"
+            " or an end that was cut off; an anchor kept elsewhere tells which (--anchor)"
+        )
     if head.hash is not None:
         print(f"anchor {head.place}:{head.hash.hex()}")
 

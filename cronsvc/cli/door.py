@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from cronsvc.cli.environment import Environment
+from cronsvc.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
     from cronsvc.client import AsyncClient
@@ -33,7 +34,17 @@ def ask(context: typer.Context, act: "Callable[[AsyncClient], Awaitable[T]]") ->
 
 
 async def _asked(environment: Environment, act: "Callable[[AsyncClient], Awaitable[T]]") -> T:
+    if environment.names_two_places and environment.url is None:
+        raise typer.BadParameter(
+            "CRONSVC_URL names a service and the file names a database: give --url, or unset CRONSVC_URL",
+            param_hint="--env-file",
+        )
     settings = environment.logging_settings(url=environment.url)
+    if settings.url is None and settings.database_url is None:
+        raise ConfigError(
+            "DATABASE_URL is not set, and neither is CRONSVC_URL: name a service (CRONSVC_URL or --url, with"
+            " CRONSVC_API_KEY), or the Postgres server; `cronsvc up` starts one"
+        )
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would tell of every request
     async with _remote(settings, environment) if settings.url is not None else _here(settings) as client:
         return await act(client)
@@ -41,11 +52,16 @@ async def _asked(environment: Environment, act: "Callable[[AsyncClient], Awaitab
 
 @asynccontextmanager
 async def _remote(settings: "Settings", environment: Environment) -> "AsyncIterator[AsyncClient]":
-    from cronsvc.client import AsyncClient
+    from cronsvc.client import AsyncClient, Unauthenticated
 
     key = None if settings.api_key is None else settings.api_key.get_secret_value()
     async with AsyncClient(settings.url or "", key, allow_http=environment.allow_http) as client:
-        yield client
+        try:
+            yield client
+        except Unauthenticated as error:
+            if key is not None:
+                raise
+            raise ConfigError("this needs an API key: set CRONSVC_API_KEY or CRONSVC_API_KEY_FILE") from error
 
 
 @asynccontextmanager
@@ -54,9 +70,15 @@ async def _here(settings: "Settings") -> "AsyncIterator[AsyncClient]":
 
     from cronsvc.client import AsyncClient, Retries, Timeouts
     from cronsvc.processes.wiring import wired
+    from cronsvc.store.migrations import inspect
 
     once, patient = Retries(tries=1), Timeouts(per_try=PATIENCE_SECONDS, total=PATIENCE_SECONDS)
     async with wired(settings, application_name="cronsvc-cli", max_size=2) as services:
+        try:
+            await services.calendars.now()
+        except Unavailable:  # a pool gives up without saying why, and an answer of the application says less still
+            await asyncio.to_thread(inspect, settings.require_database_url())
+            raise
         transport = ASGITransport(_application(services, settings))
         made = AsyncClient("http://localhost", "shell", retries=once, timeouts=patient, transport=transport)
         async with made as client:

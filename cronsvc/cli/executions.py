@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cronsvc.cli.door import ask
-from cronsvc.cli.tables import print_table, text
+from cronsvc.cli.jobs import Where, id_of_job
+from cronsvc.cli.tables import AsJson, print_document, print_documents, print_table, text
 
 if TYPE_CHECKING:
     from cronsvc.client import AsyncClient
@@ -21,6 +22,7 @@ letters = typer.Typer(help="Executions that failed for good: list, run again, re
 
 Id = Annotated[int, typer.Argument(metavar="ID")]
 Ids = Annotated[list[int], typer.Argument(metavar="ID...", help="Ids of executions.")]
+OfJob = Annotated[str | None, typer.Option(metavar="NAME_OR_ID", help="Only of this job.")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="At most so many, the newest first.")]
 
 
@@ -44,27 +46,36 @@ def add_executions(app: typer.Typer) -> None:
 @executions.command("list")
 def list_executions(
     context: typer.Context,
-    job: Annotated[int | None, typer.Option(help="Only of the job with this id.")] = None,
+    job: OfJob = None,
     status: Annotated[StatusName | None, typer.Option(help="Only with this status.")] = None,
+    namespace: Where = None,
     limit: Limit = SHOWN,
+    as_json: AsJson = False,
 ) -> None:
     """List executions, the newest first."""
+    if namespace is not None and job is None:
+        raise typer.BadParameter("says where to look for the name that --job gives", param_hint="--namespace")
 
     async def act(client: "AsyncClient") -> "Sequence[Execution]":
         wanted: Status | None = None if status is None else status.value
-        return (await client.executions.list(job_id=job, status=wanted, page_size=limit).first_page()).items
+        job_id = None if job is None else await id_of_job(client, job, namespace)
+        listed = client.executions.list(job_id=job_id, status=wanted, page_size=limit)
+        return (await listed.first_page()).items
 
-    _print(ask(context, act))
+    _print(ask(context, act), as_json=as_json)
 
 
 @executions.command()
-def show(context: typer.Context, execution: Id) -> None:
+def show(context: typer.Context, execution: Id, as_json: AsJson = False) -> None:
     """Show one execution and its attempts."""
 
     async def act(client: "AsyncClient") -> "ExecutionDetail":
         return await client.executions.get(execution)
 
     found = ask(context, act)
+    if as_json:
+        print_document(found)
+        return
     facts: list[tuple[str, object]] = [
         ("id", found.id),
         ("job", f"{found.job_id} {found.job_name}"),
@@ -128,18 +139,20 @@ def retry(context: typer.Context, execution: Id) -> None:
 @letters.command("list")
 def list_letters(
     context: typer.Context,
-    job: Annotated[int | None, typer.Option(help="Only of the job with this id.")] = None,
+    job: OfJob = None,
     queue: Annotated[str | None, typer.Option(help="Only of this queue.")] = None,
     namespace: Annotated[str | None, typer.Option(help="Only of this namespace.")] = None,
     limit: Limit = SHOWN,
+    as_json: AsJson = False,
 ) -> None:
     """List dead letters, the latest scheduled time first."""
 
     async def act(client: "AsyncClient") -> "Sequence[Execution]":
-        wanted = client.dead_letters.list(job_id=job, queue=queue, namespace=namespace, page_size=limit)
+        job_id = None if job is None else await id_of_job(client, job, namespace)
+        wanted = client.dead_letters.list(job_id=job_id, queue=queue, namespace=namespace, page_size=limit)
         return (await wanted.first_page()).items
 
-    _print(ask(context, act))
+    _print(ask(context, act), as_json=as_json)
 
 
 @letters.command()
@@ -166,7 +179,10 @@ def resolve(
     _tell(ask(context, act))
 
 
-def _print(found: "Sequence[Execution]") -> None:
+def _print(found: "Sequence[Execution]", *, as_json: bool) -> None:
+    if as_json:
+        print_documents(found)
+        return
     print_table(
         ("EXECUTION", "JOB", "SCHEDULED", "TRIGGER", "STATUS", "REASON", "ATTEMPT", "STARTED", "ENDED", "ERROR"),
         [
@@ -190,6 +206,6 @@ def _print(found: "Sequence[Execution]") -> None:
 def _tell(bulk: "EndingBulk") -> None:
     """One line for each; exit code 1 when nothing could be done with one of them."""
     for item in bulk.items:
-        print(f"{item.id}  {'done' if item.done else item.detail or item.problem}")
+        print(f"{item.id}  {'done' if item.done else text(item.detail or item.problem)}")
     if not all(item.done for item in bulk.items):
         raise typer.Exit(1)

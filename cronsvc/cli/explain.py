@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cronsvc.cli.door import ask
-from cronsvc.cli.jobs import NameOrId, Where, find_job, is_id
-from cronsvc.errors import InvalidInput, NotFound
+from cronsvc.cli.jobs import NameOrId, Where, id_of_job
+from cronsvc.cli.tables import AsJson, print_document, text
+from cronsvc.errors import FieldError, InvalidInput
 
 if TYPE_CHECKING:
     from cronsvc.client import AsyncClient
@@ -26,24 +27,22 @@ def explain(
         typer.Option(help="2026-03-08T07:00:00Z, or a local time of the job such as 2026-03-08T02:30. Default: now."),
     ] = None,
     namespace: Where = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say why a job did or did not run at an instant."""
 
     async def act(client: "AsyncClient") -> "Explanation":
-        from cronsvc.client.errors import NotFound as NotFoundThere
-
+        job_id = await id_of_job(client, job, namespace)
         try:
-            job_id = (await find_job(client, job, namespace)).id
-        except (NotFound, NotFoundThere):  # a deleted job is found by its id only
-            if not is_id(job):
-                raise
-            job_id = int(job)
-        return await client.jobs.explain(job_id, at=at)
+            return await client.jobs.explain(job_id, at=at)
+        except InvalidInput as error:
+            named = [FieldError("--at" if each.field == "at" else each.field, each.reason) for each in error.errors]
+            raise InvalidInput(named) from None
 
-    try:
-        found = ask(context, act)
-    except InvalidInput as error:
-        raise InvalidInput.of("--at", "; ".join(each.reason for each in error.errors)) from None
-    print(f"{found.verdict}: {found.summary}")
+    found = ask(context, act)
+    if as_json:
+        print_document(found)
+        return
+    print(f"{found.verdict}: {text(found.summary)}")
     for step in found.steps:
-        print(f"  {step.what:<10} {step.says}")
+        print(f"  {step.what:<10} {text(step.says)}")

@@ -89,7 +89,7 @@ def edit(
 
 
 def _told(plan: "EditPlan") -> list[str]:
-    lines = [plan.description]
+    lines = [text(plan.description)]
     for sign, fires in (("+", plan.added), ("-", plan.removed)):
         lines += [f"{sign} {text(instant)}" for instant in fires.first]
         if fires.count > len(fires.first):
@@ -125,33 +125,48 @@ def resume(context: typer.Context, job: NameOrId, namespace: Where = None) -> No
 
 
 def delete(context: typer.Context, job: NameOrId, namespace: Where = None) -> None:
-    """Delete a job; its executions stay on record."""
+    """Delete a job; its executions stay on record. Prints the id and the name of what was deleted."""
 
-    async def act(client: "AsyncClient") -> None:
+    async def act(client: "AsyncClient") -> "Job":
         found = await find_job(client, job, namespace)
         await client.jobs.delete(found.id)
+        return found
 
-    ask(context, act)
+    gone = ask(context, act)
+    print(f"{gone.id}  {text(gone.name)}")
 
 
 def _document(file: Path) -> dict[str, Any]:
     name = "standard input" if str(file) == "-" else str(file)
     try:
         if str(file) == "-":
-            content = sys.stdin.read(LARGEST_FILE + 1)
+            content = sys.stdin.buffer.read(LARGEST_FILE + 1)
         else:
-            with file.open(encoding="utf-8") as opened:
+            with file.open("rb") as opened:
                 content = opened.read(LARGEST_FILE + 1)
         if len(content) > LARGEST_FILE:
-            raise InvalidInput.of(name, f"is longer than {LARGEST_FILE} characters")
-        document = json.loads(content)
+            raise InvalidInput.of(name, f"is longer than {LARGEST_FILE} bytes")
+        document = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once_each)
     except OSError as error:
         raise InvalidInput.of(name, f"cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except UnicodeDecodeError:
+        raise InvalidInput.of(name, "is not UTF-8 text") from None
+    except RecursionError:
+        raise InvalidInput.of(name, "is nested too deep") from None
+    except ValueError as error:
         raise InvalidInput.of(name, f"is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise InvalidInput.of(name, 'should be an object such as {"name": "nightly", "cronExpression": "0 3 * * *", …}')
     return document
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object, as the API reads it: a name that is there twice is refused."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for place, (name, _) in enumerate(pairs) if name in dict(pairs[:place]))
+        raise ValueError(f"{twice!r} is there twice")
+    return found
 
 
 def _patch(changes: list[str]) -> dict[str, Any]:
@@ -160,6 +175,8 @@ def _patch(changes: list[str]) -> dict[str, Any]:
         field, equals, value = change.partition("=")
         if not equals or not all(field.split(".")):
             raise InvalidInput.of("--set", f"{change!r} is not of the form FIELD=VALUE")
+        if field == "revision":
+            raise InvalidInput.of("--set", "revision is not a field to set; --if-revision makes a change conditional")
         *parents, last = field.split(".")
         place = patch
         for parent in parents:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cronsvc.cli.door import ask
-from cronsvc.cli.tables import print_table, text
+from cronsvc.cli.tables import AsJson, print_document, print_documents, print_table, text
 from cronsvc.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -34,12 +34,17 @@ def list_jobs(
     context: typer.Context,
     namespace: Annotated[str | None, typer.Option(help="Only this namespace.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only jobs with this tag.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List jobs: when they ran last and will run next."""
 
     async def act(client: "AsyncClient") -> "list[Job]":
         return [job async for job in client.jobs.list(namespace=namespace, tag=tag, page_size=PAGE)]
 
+    found = ask(context, act)
+    if as_json:
+        print_documents(found)
+        return
     print_table(
         ("ID", "NAMESPACE", "NAME", "SCHEDULE", "TYPE", "STATE", "LAST", "NEXT"),
         [
@@ -53,14 +58,14 @@ def list_jobs(
                 job.last_fire_time,
                 job.next_fire_time,
             )
-            for job in ask(context, act)
+            for job in found
         ],
     )
 
 
 @group.command()
-def show(context: typer.Context, job: NameOrId, namespace: Where = None) -> None:
-    """Show one job and its latest executions."""
+def show(context: typer.Context, job: NameOrId, namespace: Where = None, as_json: AsJson = False) -> None:
+    """Show one job and its latest executions; as JSON the job alone."""
 
     async def act(client: "AsyncClient") -> "tuple[Job, tuple[Execution, ...]]":
         found = await find_job(client, job, namespace)
@@ -68,6 +73,9 @@ def show(context: typer.Context, job: NameOrId, namespace: Where = None) -> None
         return found, page.items
 
     found, executions = ask(context, act)
+    if as_json:
+        print_document(found)
+        return
     facts: list[tuple[str, object]] = [
         ("id", found.id),
         ("name", found.name),
@@ -143,6 +151,18 @@ async def find_job(client: "AsyncClient", name_or_id: str, namespace: str | None
     if is_id(name_or_id):
         return await client.jobs.get(int(name_or_id))
     raise NotFound(f"there is no job named {name_or_id!r}")
+
+
+async def id_of_job(client: "AsyncClient", name_or_id: str, namespace: str | None) -> int:
+    """The id of a job, even if it was deleted: such a job is found by its id only."""
+    from cronsvc.client.errors import NotFound as NotFoundThere
+
+    try:
+        return (await find_job(client, name_or_id, namespace)).id
+    except (NotFound, NotFoundThere):
+        if not is_id(name_or_id):
+            raise
+        return int(name_or_id)
 
 
 def is_id(text_: str) -> bool:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cronsvc.cli.door import ask
-from cronsvc.cli.tables import print_table, text
+from cronsvc.cli.tables import AsJson, print_document, print_table, text
 
 if TYPE_CHECKING:
     from cronsvc.client import AsyncClient
@@ -17,13 +17,16 @@ def add_status(app: typer.Typer) -> None:
     app.command()(status)
 
 
-def status(context: typer.Context) -> None:
+def status(context: typer.Context, as_json: AsJson = False) -> None:
     """Say what is going on: jobs, executions, dead letters, workers and schedulers."""
 
     async def act(client: "AsyncClient") -> "StatusAnswer":
         return await client.service.status()
 
     found = ask(context, act)
+    if as_json:
+        print_document(found)
+        return
     facts: list[tuple[str, object]] = [
         ("active jobs", found.jobs.active),
         ("paused jobs", found.jobs.paused),

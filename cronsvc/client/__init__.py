@@ -13,6 +13,7 @@ from cronsvc.client.calls import UNSET, Call, Paged, Unset
 from cronsvc.client.clients import AsyncClient, Client
 from cronsvc.client.errors import (
     ApiError,
+    BadCall,
     ClientError,
     Conflict,
     FieldError,
@@ -39,6 +40,7 @@ __all__ = [
     "ApiError",
     "AsyncClient",
     "AsyncPages",
+    "BadCall",
     "Call",
     "Client",
     "ClientError",

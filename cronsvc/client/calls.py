@@ -16,6 +16,8 @@ from uuid import uuid4
 
 from pydantic import BaseModel, TypeAdapter
 
+from cronsvc.client.errors import BadCall
+
 T = TypeVar("T")
 Item = TypeVar("Item")
 Item_co = TypeVar("Item_co", covariant=True)
@@ -101,26 +103,31 @@ def call(
 ) -> Call[T]:
     """Put a request together. `idempotency_key` None: a new one; UNSET: the operation takes none.
 
-    ValueError: a name that cannot stand in a path, a header that cannot be sent, or a time without its offset.
+    BadCall: a name that cannot stand in a path, a header that cannot be sent, a time without its offset, or a value
+    that JSON cannot hold.
     """
-    headers: dict[str, str] = {}
-    if body is not None:
-        content = json.dumps(plain(body), ensure_ascii=True, allow_nan=False).encode()
-    if content is not None:
-        headers["Content-Type"] = content_type
-    if if_match is not None:
-        headers["If-Match"] = _header("if_match", if_match)
-    if not isinstance(idempotency_key, Unset):
-        key = str(uuid4()) if idempotency_key is None else idempotency_key
-        headers["Idempotency-Key"] = _header("idempotency_key", key)
+    try:
+        target = path.format_map({name: _segment(value) for name, value in (names or {}).items()})
+        asked = tuple((name, _text(value)) for name, value in (query or {}).items() if value is not None)
+        for _, value in asked:
+            value.encode()
+        if body is not None:
+            content = json.dumps(plain(body), ensure_ascii=True, allow_nan=False).encode()
+        headers = _headers(content, content_type, if_match, idempotency_key)
+    except RecursionError:
+        raise BadCall(f"{operation}: it is nested too deep to be sent") from None
+    except UnicodeEncodeError:
+        raise BadCall(f"{operation}: it has a character that UTF-8 cannot hold") from None
+    except (ValueError, OverflowError, TypeError) as error:
+        raise BadCall(f"{operation}: {error}") from None
     names_a_revision = if_match is not None or (body is not None and isinstance(body.get("revision"), int))
     return Call(
         operation,
         method,
-        path.format_map({name: _segment(value) for name, value in (names or {}).items()}),
+        target,
         answer,
         statuses,
-        tuple((name, _text(value)) for name, value in (query or {}).items() if value is not None),
+        asked,
         headers,
         content,
         # A PUT that names a revision would find it gone if it had been carried out and nobody had heard of it.
@@ -129,6 +136,20 @@ def call(
         or (method == "PUT" and not names_a_revision)
         or "Idempotency-Key" in headers,
     )
+
+
+def _headers(
+    content: bytes | None, content_type: str, if_match: str | None, idempotency_key: str | Unset | None
+) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if content is not None:
+        headers["Content-Type"] = content_type
+    if if_match is not None:
+        headers["If-Match"] = _header("if_match", if_match)
+    if not isinstance(idempotency_key, Unset):
+        key = str(uuid4()) if idempotency_key is None else idempotency_key
+        headers["Idempotency-Key"] = _header("idempotency_key", key)
+    return headers
 
 
 def plain(value: Any) -> Any:

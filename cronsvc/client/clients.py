@@ -7,6 +7,7 @@ between threads, or tasks, and keeps connections open until it is closed.
 
 import asyncio
 import ipaddress
+import logging
 import re
 import ssl
 import time
@@ -20,7 +21,7 @@ import httpx2
 
 from cronsvc import __version__
 from cronsvc.client.calls import Call
-from cronsvc.client.errors import Misconfigured, UnexpectedAnswer
+from cronsvc.client.errors import BadCall, Misconfigured, UnexpectedAnswer
 from cronsvc.client.generated.index import AsyncGroups, SyncGroups
 from cronsvc.client.talking import Failure, Reply, Retries, Send, Timeouts, Told, Wait, conversation
 
@@ -30,6 +31,9 @@ LARGEST_ANSWER = 64 * 1024 * 1024
 _KEY = re.compile(r"[\x21-\x7e]{1,8192}")
 # Before these, nothing of the request had left.
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+# What comes instead of a request: a URL too long, a host that is no name, a client that was closed.
+_NO_REQUEST = (httpx2.InvalidURL, UnicodeError, RuntimeError)
+_TOKEN = re.compile(r"(/callbacks/)[^/?#]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +108,12 @@ class Client(SyncGroups):
                 for chunk in response.iter_bytes():
                     _take(content, chunk, call)
                     if time.monotonic() > deadline:
-                        return _too_slow(step)
+                        return _too_slow(step, self._url)
                 return Reply(response.status_code, _headers(response), bytes(content))
         except httpx2.HTTPError as error:
-            return _failure(error, step)
+            return _failure(error, step, self._url)
+        except _NO_REQUEST as error:
+            raise _refused(error, call, is_closed=self._http.is_closed) from None
 
 
 class AsyncClient(AsyncGroups):
@@ -173,9 +179,20 @@ class AsyncClient(AsyncGroups):
                     _take(content, chunk, call)
                 return Reply(response.status_code, _headers(response), bytes(content))
         except httpx2.HTTPError as error:
-            return _failure(error, step)
+            return _failure(error, step, self._url)
         except TimeoutError:
-            return _too_slow(step)
+            return _too_slow(step, self._url)
+        except _NO_REQUEST as error:
+            raise _refused(error, call, is_closed=self._http.is_closed) from None
+
+
+def _without_token(record: logging.LogRecord) -> bool:
+    """Take callback tokens, which end executions, out of the URLs that httpx2 tells of."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            _TOKEN.sub(r"\1…", str(each)) if isinstance(each, str | httpx2.URL) else each for each in record.args
+        )
+    return True
 
 
 def _where(url: str, *, allow_http: bool) -> _Where:
@@ -190,6 +207,8 @@ def _where(url: str, *, allow_http: bool) -> _Where:
         raise Misconfigured("the URL should be such as https://cron.example.com")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise Misconfigured("the URL should hold nothing but the host, a port, and perhaps the path that leads there")
+    if re.search(r"/api(/v\d+)?/*$", parts.path):
+        raise Misconfigured(f"the URL should end before {parts.path}: the paths of the API begin with /api/v1")
     if parts.scheme == "http" and not allow_http and not _is_here(host):
         raise Misconfigured(
             f"http://{host} would show the API key to everybody on the way: use https, or allow it (allow_http=True,"
@@ -206,6 +225,7 @@ def _is_here(host: str) -> bool:
 
 
 def _options(where: _Where, api_key: str | None, tls: ssl.SSLContext | None) -> dict[str, Any]:
+    logging.getLogger("httpx2").addFilter(_without_token)  # once, however often
     headers = {"User-Agent": f"cronsvc-client/{__version__}", "Accept-Encoding": "identity"}
     if api_key is not None:
         if not _KEY.fullmatch(api_key):
@@ -227,7 +247,8 @@ def _request(url: str, call: Call[Any], step: Send) -> dict[str, Any]:
         "params": list(call.query) or None,
         "headers": dict(call.headers),
         "content": call.body,
-        "timeout": step.seconds,
+        # Connecting gives up first: the bound on the whole would not know that nothing had been sent.
+        "timeout": httpx2.Timeout(step.seconds, connect=step.seconds * 0.9, pool=step.seconds * 0.9),
     }
 
 
@@ -241,15 +262,26 @@ def _take(content: bytearray, chunk: bytes, call: Call[Any]) -> None:
     content += chunk
 
 
-def _too_slow(step: Send) -> Failure:
-    return Failure(f"there was no answer within {step.seconds:.3g} s", sent=True)
+def _too_slow(step: Send, url: str) -> Failure:
+    return Failure(f"{url}: there was no answer within {step.seconds:.3g} s", sent=True)
 
 
-def _failure(error: httpx2.HTTPError, step: Send) -> Failure:
-    """What happened, without the request that the error carries."""
+def _refused(error: Exception, call: Call[Any], *, is_closed: bool) -> BadCall:
+    """Why no request could be made of a call."""
+    if is_closed:
+        return BadCall(f"{call.operation}: the client is closed")
+    if isinstance(error, RuntimeError):
+        raise error
+    return BadCall(f"{call.operation}: no request can be made of it: {error}")
+
+
+def _failure(error: httpx2.HTTPError, step: Send, url: str) -> Failure:
+    """What happened and where, without the request that the error carries."""
     if isinstance(error, httpx2.TimeoutException):
-        return Failure(f"there was no answer within {step.seconds:.3g} s", sent=not isinstance(error, _NOT_SENT))
-    reason = str(error) or type(error).__name__
+        is_connected = not isinstance(error, _NOT_SENT)
+        what = "there was no answer" if is_connected else "no connection was made"
+        return Failure(f"{url}: {what} within {step.seconds:.3g} s", sent=is_connected)
+    reason = f"{url}: {str(error) or type(error).__name__}"
     return Failure(reason, sent=not isinstance(error, _NOT_SENT), is_lasting=_is_about_trust(error))
 
 

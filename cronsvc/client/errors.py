@@ -5,11 +5,13 @@
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cronsvc.errors import CronsvcError, FieldError, InvalidInput
 
 __all__ = [
     "ApiError",
+    "BadCall",
     "ClientError",
     "Conflict",
     "FieldError",
@@ -29,12 +31,24 @@ __all__ = [
 ]
 
 
+def _again(kind: type[Exception], given: tuple[Any, ...], attributes: Mapping[str, Any]) -> Exception:
+    """An error that was pickled or copied; made without `__init__`, which takes more than `given`."""
+    error = kind.__new__(kind, *given)
+    error.args = given
+    error.__dict__.update(attributes)
+    return error
+
+
 class ClientError(CronsvcError):
     """A call did not get what it was made for."""
 
 
 class Misconfigured(ClientError, ValueError):
     """The client was made with a URL or a key that cannot be one."""
+
+
+class BadCall(ClientError, ValueError):
+    """The call cannot be sent: a value that no request can hold, or a client that is closed. Nothing has left."""
 
 
 class UnexpectedAnswer(ClientError):
@@ -50,6 +64,9 @@ class Unreachable(ClientError):
     def __init__(self, message: str, *, unclear: bool) -> None:
         super().__init__(message)
         self.unclear = unclear
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
 
 
 class ApiError(ClientError):
@@ -80,7 +97,10 @@ class ApiError(ClientError):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        return self.detail
+        return self.detail or self.title or f"the answer has the status {self.status}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
 
 
 class Invalid(ApiError, InvalidInput):

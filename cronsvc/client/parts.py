@@ -6,7 +6,7 @@ one an awaitable of it; a list is iterated with `for` or `async for`, page after
 
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Generic, Never, ParamSpec, Protocol, TypeVar, overload
 
 from cronsvc.client.calls import Call, Item, Paged, PageT
 
@@ -101,6 +101,9 @@ class Pages(Generic[Item, PageT]):
         self._client = client
         self._paged = paged
 
+    def __bool__(self) -> Never:
+        raise TypeError("a list is not asked for until it is iterated: see first_page(), or make a list of it")
+
     def __iter__(self) -> Iterator[Item]:
         for page in self.pages():
             yield from page.items
@@ -126,6 +129,9 @@ class AsyncPages(Generic[Item, PageT]):
     def __init__(self, client: SendsLater, paged: Paged[Item, PageT]) -> None:
         self._client = client
         self._paged = paged
+
+    def __bool__(self) -> Never:
+        raise TypeError("a list is not asked for until it is iterated: see first_page(), or make a list of it")
 
     async def __aiter__(self) -> AsyncIterator[Item]:
         async for page in self.pages():

@@ -6,7 +6,8 @@ the sync and the async client do it. What it promises:
 - a request is repeated only if that cannot do it twice: see `Call.repeatable`; or if it was surely not carried out,
   because no connection was made or the service answered 429;
 - waits are drawn between nothing and a bound that doubles, and never shorter than a `Retry-After`;
-- no call lasts longer than `total` seconds, no try longer than `per_try`.
+- no call lasts longer than `total` seconds, no try longer than `per_try`; the sync client looks at the clock when a
+  piece of the body has come, so headers that trickle in can hold it for longer than that.
 """
 
 import json
@@ -26,6 +27,8 @@ from cronsvc.client.errors import BY_STATUS, ApiError, ClientError, FieldError, 
 T = TypeVar("T")
 
 _AWAY = (502, 503, 504)
+_FOREIGN = (401, 403, 404)  # without a problem document: of another service, or of something before this one
+_IS_IT = "is this the URL of a cronsvc?"
 _LONGEST_TEXT = 2_000
 
 
@@ -98,7 +101,7 @@ def conversation(
         told = yield Send(max(0.001, min(timeouts.per_try, deadline - clock())))
         if isinstance(told, Reply) and told.status in call.statuses:
             return _read(call, told)
-        if isinstance(told, Reply) and told.status == 404 and is_unclear and 204 in call.statuses:
+        if isinstance(told, Reply) and is_unclear and 204 in call.statuses and _says_that_it_is_not_there(told):
             return call.answer(b"")  # it is gone, as was wished
         verdict = _judge(call, told)
         if isinstance(told, Failure):
@@ -136,10 +139,19 @@ def _read(call: Call[T], reply: Reply) -> T:
         return call.answer(reply.content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise UnexpectedAnswer(f"{call.operation}: the answer is not JSON: {_IS_IT}") from None
         place = ".".join(str(part) for part in first["loc"])
-        raise UnexpectedAnswer(f"{call.operation}: the answer is not as documented: {place}: {first['msg']}") from None
+        why = f"{place}: {first['msg']}" if place else first["msg"]
+        raise UnexpectedAnswer(f"{call.operation}: the answer is not as documented: {why}") from None
     except UnicodeDecodeError:
-        raise UnexpectedAnswer(f"{call.operation}: the answer is no text") from None
+        raise UnexpectedAnswer(f"{call.operation}: the answer is no text: {_IS_IT}") from None
+
+
+def _says_that_it_is_not_there(reply: Reply) -> bool:
+    """Whether cronsvc says so: a proxy between two releases answers 404 as well."""
+    problem = _problem(reply) if reply.status == 404 else None
+    return problem is not None and _string(problem, "type").endswith("/not-found")
 
 
 def error_of(operation: str, reply: Reply) -> ClientError:
@@ -154,6 +166,8 @@ def error_of(operation: str, reply: Reply) -> ClientError:
     if problem is None:
         if reply.status not in BY_STATUS:
             return UnexpectedAnswer(f"{operation}: the answer has the status {reply.status}, which is not documented")
+        if reply.status in _FOREIGN and not _is_problem(reply):
+            return UnexpectedAnswer(f"{operation}: status {reply.status} came back in no words of cronsvc: {_IS_IT}")
         detail = f"the answer has the status {reply.status} and does not say why"
         return kind(detail, status=reply.status, retry_after=_retry_after(reply))
     return kind(
@@ -168,13 +182,17 @@ def error_of(operation: str, reply: Reply) -> ClientError:
 
 
 def _problem(reply: Reply) -> Mapping[str, Any] | None:
-    if reply.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/problem+json":
+    if not _is_problem(reply):
         return None
     try:
         document = json.loads(reply.content)
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
+
+
+def _is_problem(reply: Reply) -> bool:
+    return reply.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/problem+json"
 
 
 def _string(document: Mapping[str, Any], name: str) -> str:

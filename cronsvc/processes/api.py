@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
 from cronsvc import events
 from cronsvc.config import Settings
-from cronsvc.errors import ConfigError
+from cronsvc.errors import ConfigError, Unavailable
 from cronsvc.processes.serving import address_of, listen, serve
 from cronsvc.processes.wiring import wired
 from cronsvc.web.app import create_app
@@ -39,6 +40,9 @@ async def run_api(
                 ready(url)
 
         async with wired(settings, application_name="cronsvc-api") as services:
+            if settings.installation is not None:
+                with suppress(Unavailable):
+                    await services.restore.check_installation()
             web = WebSettings(
                 max_body_bytes=settings.max_body_bytes,
                 allowed_hosts=settings.allowed_hosts,

@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from cronsvc import __version__
 from cronsvc.config import Settings
-from cronsvc.errors import CronsvcError, Unavailable
+from cronsvc.errors import ConfigError, CronsvcError, Unavailable
 from cronsvc.queue import Broker
 from cronsvc.services.admission import release_held
 from cronsvc.services.auditing import seal_audit
@@ -34,7 +34,7 @@ from cronsvc.services.windows import release_windows
 from cronsvc.store import presence
 from cronsvc.store.listen import Doorbell
 from cronsvc.store.pool import Database
-from cronsvc.tasks import Reminder, cancelled
+from cronsvc.tasks import Reminder, alone, cancelled
 
 _log = logging.getLogger("cronsvc.scheduler")
 
@@ -80,7 +80,9 @@ async def run_scheduler(settings: Settings, stop: asyncio.Event, *, ready: async
             lead=timedelta(seconds=LEAD_SECONDS),
         )
         doorbell = Doorbell(url, application_name=f"cronsvc-listen {name}")
-        loop = _Loop(scheduling, dispatcher, db, doorbell, settings, Fence(db, broker))
+        fence = Fence(db, broker, installation=settings.installation)
+        loop = _Loop(scheduling, dispatcher, db, doorbell, settings, fence)
+        stack.enter_context(alone(ConfigError))
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(loop.chores(name), name="chores")]
             if not pooler:
@@ -121,9 +123,11 @@ class _Loop:
             while not stop.is_set() and not cancelled():
                 try:
                     pause = await self._round()
-                except CronsvcError as error:
+                except ConfigError:
+                    raise
+                except Exception as error:  # noqa: BLE001 a defect met by one round must not end what fires every job
                     if down.due():
-                        _log.warning("scheduler is waiting for Postgres: %s", error)
+                        _say_why_not(error)
                     pause = 0.5
                 else:
                     if down.over():
@@ -221,11 +225,11 @@ class _Loop:
     async def _advance_backfills(self) -> None:
         """Step the backfills with each round, for what rings the doorbell may be one of their ends, and each second."""
         trouble = _Trouble("backfills")
-        while True:
+        while not cancelled():
             try:
                 if not await self._fence.holds():
                     await advance_backfills(self._db, self._dispatcher, advisory_locks=self._settings.advisory_locks)
-            except CronsvcError as error:
+            except Exception as error:  # noqa: BLE001 a defect of one backfill must not stop the schedulers
                 trouble.met(error)
             else:
                 trouble.over()
@@ -240,7 +244,7 @@ class _Loop:
         After a failure the next attempt is half as large: what is too much for one transaction does not stay so.
         """
         trouble, batch = _Trouble("ends"), MOST_ENDS
-        while True:
+        while not cancelled():
             try:
                 while await self._settled(batch):
                     self._doorbell.rung.set()  # what has ended for it may have held others back
@@ -276,12 +280,21 @@ class _Loop:
         while not stop.is_set() and not cancelled():
             try:
                 await act()
+            except ConfigError:
+                raise
             except CronsvcError as error:
                 if down.due():
                     _log.warning("scheduler is waiting for Postgres: %s", error)
                 await self._doorbell.wait(0.5)
             else:
                 return
+
+
+def _say_why_not(error: Exception) -> None:
+    if isinstance(error, CronsvcError):
+        _log.warning("scheduler is waiting for Postgres: %s", error)
+    else:
+        _log.error("a round of the scheduler failed and is tried again: %s", error, exc_info=error)
 
 
 class _Trouble:
@@ -319,7 +332,9 @@ async def _every(chore: str, seconds: float, act: Callable[[], Awaitable[object]
     while not cancelled():
         try:
             await act()
-        except CronsvcError as error:
+        except ConfigError:
+            raise
+        except Exception as error:  # noqa: BLE001 a defect of one chore must not stop the schedulers
             trouble.met(error)
         else:
             trouble.over()

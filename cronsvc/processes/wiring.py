@@ -32,6 +32,7 @@ from cronsvc.services.jobs import Jobs
 from cronsvc.services.monitoring import Monitoring
 from cronsvc.services.queues import Queues
 from cronsvc.services.recoveries import Recoveries
+from cronsvc.services.rehearsing import Rehearsals
 from cronsvc.services.replaying import Replays
 from cronsvc.services.restore import Restore
 from cronsvc.services.sealing import Keyring
@@ -63,14 +64,11 @@ async def wired(settings: Settings, *, application_name: str, max_size: int | No
         dispatcher = Dispatcher(database, broker, redispatch=timedelta(seconds=settings.redispatch_seconds))
         keyring = Keyring.of(settings.secret_key_list())
         backfills = Backfills(database, executors, retention_days=settings.retention_days)
+        limits = JobLimits(settings.min_interval_seconds, settings.max_jobs_per_namespace)
+        jobs = Jobs(database, executors, dispatcher, settings.default_queue, limits)
         yield Services(
-            jobs=Jobs(
-                database,
-                executors,
-                dispatcher,
-                settings.default_queue,
-                JobLimits(settings.min_interval_seconds, settings.max_jobs_per_namespace),
-            ),
+            jobs=jobs,
+            rehearsals=Rehearsals(jobs),
             executions=Executions(database),
             explaining=Explaining(database),
             history=History(database),
@@ -84,7 +82,7 @@ async def wired(settings: Settings, *, application_name: str, max_size: int | No
             monitoring=Monitoring(database),
             backfills=backfills,
             recoveries=Recoveries(database, backfills),
-            restore=Restore(database, backfills),
+            restore=Restore(database, backfills, installation=settings.installation),
             self_check=SelfCheck(database),
             calendars=Calendars(database),
             windows=Windows(database),

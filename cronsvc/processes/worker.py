@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from cronsvc import __version__
 from cronsvc.config import Settings
-from cronsvc.errors import CronsvcError, Unavailable
+from cronsvc.errors import ConfigError, CronsvcError, Unavailable
 from cronsvc.executors.base import Executor, ExecutorSettings
 from cronsvc.executors.registry import load_executors
 from cronsvc.queue import Broker, TicketWorker
@@ -97,7 +97,7 @@ class _Worker:
         self._tickets = TicketWorker(
             broker, queues=self._queues, concurrency=settings.worker_concurrency, handle=self._runner.handle
         )
-        self._fence = Fence(db, broker, notes=False)
+        self._fence = Fence(db, broker, notes=False, installation=settings.installation)
         self._paused: frozenset[str] = frozenset()
         self._told: tuple[uuid.UUID, tuple[str, ...]] | None = None  # the row that says which queues we serve
         self._draining = False
@@ -107,9 +107,10 @@ class _Worker:
         living = asyncio.create_task(self._live(stop, ready), name="lease")
         following = asyncio.create_task(self._follow_queues(), name="queues")
         try:
-            await _first(living, stop)
-            if not stop.is_set():
-                living.result()  # the lease keeper never ends by itself: this raises what ended it
+            await _first(living, following, stop)
+            for task in (living, following):
+                if task.done() and not stop.is_set():
+                    task.result()  # neither ends by itself: this raises what ended it
             await self._drain()
         finally:
             # Also on the way out of an error or a cancellation: nothing of this worker may outlive its pools.
@@ -134,8 +135,6 @@ class _Worker:
         try:
             while not cancelled():
                 await self._register(stop)
-                with suppress(Unavailable):
-                    await self._fence.look()
                 if ready is not None:
                     ready.set()
                 if working is None:
@@ -186,6 +185,7 @@ class _Worker:
         down = Reminder()
         while not cancelled():
             try:
+                await self._fence.look()  # before anything is claimed: this may be the wrong database for us
                 async with self._db.statements() as conn:
                     if self._retired is not None:  # what it held is for the rescuers to decide
                         await presence.stop_worker(conn, process_id=self._retired)
@@ -198,6 +198,8 @@ class _Worker:
                         concurrency=self._settings.worker_concurrency,
                         lease=self._lease,
                     )
+            except ConfigError:
+                raise
             except CronsvcError as error:
                 if down.due():
                     _log.warning("worker is waiting for Postgres: %s", error)
@@ -210,11 +212,11 @@ class _Worker:
                 return
 
 
-async def _first(task: "asyncio.Task[None]", stop: asyncio.Event) -> None:
-    """Wait until the task ends or `stop` is set."""
+async def _first(one: "asyncio.Task[None]", other: "asyncio.Task[None]", stop: asyncio.Event) -> None:
+    """Wait until either task ends or `stop` is set."""
     stopping = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({one, other, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()
 

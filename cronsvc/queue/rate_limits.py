@@ -30,7 +30,7 @@ MOST_KEPT = 20_000  # counts in memory; beyond that the oldest window is forgott
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether one more was allowed, how many are left of how many, and in how many seconds there is room again."""
+    """Whether it was allowed, how many are left of how many, and in how many seconds there is room again."""
 
     allowed: bool
     limit: int
@@ -59,24 +59,27 @@ class RateLimiter:
         """A limiter on this Redis. Connects later; ConfigError when the URL cannot be read."""
         return cls(open_redis(url), prefix=prefix)
 
-    async def hit(self, kind: str, who: str, *, per_minute: int) -> Verdict:
-        """Count one more of this kind for somebody, unless the minute is full."""
+    async def hit(self, kind: str, who: str, *, per_minute: int, cost: int = 1) -> Verdict:
+        """Count `cost` more of this kind for somebody, all or none; 0 only looks whether there is room for one."""
         name = hashlib.sha256(who.encode("utf-8", "surrogatepass")).hexdigest()[:32]
         if self._monotonic() >= self._away_until:
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
-                    return await self._shared(kind, name, per_minute)
+                    return await self._shared(kind, name, per_minute, cost)
             except (RedisError, OSError, TimeoutError) as error:
                 self._away_until = self._monotonic() + AWAY_SECONDS
                 _log.warning("rate_limits_counted_here", reason=type(error).__name__, seconds=AWAY_SECONDS)
-        return self._windows.hit(f"{kind}:{name}", per_minute)
+        return self._windows.hit(f"{kind}:{name}", per_minute, cost)
 
-    async def _shared(self, kind: str, name: str, per_minute: int) -> Verdict:
+    async def _shared(self, kind: str, name: str, per_minute: int, cost: int) -> Verdict:
         item = RateLimitItemPerMinute(per_minute)
-        allowed = await self._sliding.hit(item, kind, name)
+        if cost:
+            allowed = await self._sliding.hit(item, kind, name, cost=cost)
+        else:
+            allowed = await self._sliding.test(item, kind, name)
         stats = await self._sliding.get_window_stats(item, kind, name)
         seconds = max(1, min(round(stats.reset_time - time.time() + 0.5), int(WINDOW_SECONDS)))
-        return Verdict(allowed, per_minute, stats.remaining if allowed else 0, seconds)
+        return Verdict(allowed, per_minute, _left(stats.remaining, cost, allowed=allowed), seconds)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -91,18 +94,25 @@ class Windows:
         # Name -> (count, when its window ends). The oldest window is first.
         self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
-    def hit(self, name: str, limit: int) -> Verdict:
-        """Count one more, unless the window is full."""
+    def hit(self, name: str, limit: int, cost: int = 1) -> Verdict:
+        """Count `cost` more, all or none; 0 only looks whether there is room for one."""
         now = self._monotonic()
         count, end = self._counts.get(name, (0, 0.0))
         if end <= now:
             self._counts.pop(name, None)
             count, end = 0, now + WINDOW_SECONDS
-        allowed = count < limit
-        self._counts[name] = (count + 1 if allowed else count, end)
+        allowed = count + max(cost, 1) <= limit
+        if cost:
+            count += cost if allowed else 0
+            self._counts[name] = (count, end)
         while len(self._counts) > MOST_KEPT:
             self._counts.popitem(last=False)
-        return Verdict(allowed, limit, limit - count - 1 if allowed else 0, int(end - now) + 1)
+        return Verdict(allowed, limit, _left(limit - count, cost, allowed=allowed), int(end - now) + 1)
 
     def __len__(self) -> int:
         return len(self._counts)
+
+
+def _left(remaining: int, cost: int, *, allowed: bool) -> int:
+    """How many more there is room for; of a refusal fewer than were asked for."""
+    return remaining if allowed else max(0, min(remaining, cost - 1))

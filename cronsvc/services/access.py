@@ -108,11 +108,17 @@ class Access:
         return Page(tuple(key for _, key in page.items), page.next_cursor)
 
     async def revoke_key(self, key_id: str, caller: Caller) -> ApiKey:
-        """End a key and its sessions for good, by its public id. NotFound: no such live key for this caller."""
+        """End a key and its sessions for good, by its public id; of one that has ended already, the same answer.
+
+        NotFound: no such key for this caller.
+        """
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
             key = await keys.revoke(conn, _plain(key_id), namespaces=caller.namespaces)
             if key is None:
-                raise NotFound(f"there is no API key {_plain(key_id)!r} to revoke")
+                ended = await keys.revoked(conn, _plain(key_id), namespaces=caller.namespaces)
+                if ended is None:
+                    raise NotFound(f"there is no API key {_plain(key_id)!r}")
+                return ended
             await audit.append(
                 conn,
                 action="revoke",

@@ -5,13 +5,13 @@ The chain: schedulers give committed entries a place each and the SHA-256 of the
 triggers breaks the chain, and `verify` names the first such row. Whoever may rewrite everything can also compute the
 chain anew, or cut its end off: the head is logged and answered so that it can be kept elsewhere, and given back as an
 anchor. Entries that still wait are not protected yet. A caller with namespaces sees the entries of those only.
+An export goes by place and not by time: an entry has its time when it is written, and is seen only after the commit.
 """
 
 import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 import structlog
 
@@ -29,6 +29,7 @@ _log = structlog.get_logger("cronsvc.audit")
 
 MOST_EXPORTED = 100_000
 EXPORT_BATCH = 500
+MOST_COUNTED = 100_000
 SEAL_BATCH = 1000
 VERIFY_BATCH = 2000
 VERIFY_SECONDS = 2.0
@@ -62,12 +63,16 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`checked` places and entries were looked at now. `next_cursor` goes on where time ran out; None: this was all."""
+    """`checked` places and entries were looked at now. `next_cursor` goes on where time ran out; None: this was all.
+
+    `unused_ids` were given out after the last entry: rolled back, not committed yet, or an end that was cut off.
+    """
 
     checked: int
     broken: Break | None
     next_cursor: str | None
     head: Head
+    unused_ids: int = 0
 
     @property
     def intact(self) -> bool:
@@ -111,21 +116,25 @@ class Auditing:
         after_id: int | None = None,
         limit: int = MOST_EXPORTED,
     ) -> AsyncIterator[Sequence[Entry]]:
-        """Entries, oldest first, those after `after_id`, in batches; the first one has been read when this returns.
+        """Sealed entries by place, those after `after_id`, in batches; the first one has been read when this returns.
+
+        Whoever goes on after the last one they got misses none: places are given after the commit, one after the other.
 
         Each batch is a transaction of its own that says what the caller reaches: the door that did so for the request
-        is shut by then. InvalidInput: there is no entry `after_id`.
+        is shut by then. InvalidInput: there is no entry `after_id`, or it has no place yet.
         """
         wanted = _bounded(wanted, namespace, caller)
         if not 1 <= limit <= MOST_EXPORTED:
             raise InvalidInput.of("limit", f"is {limit}; 1 to {MOST_EXPORTED} entries are possible")
-        edge = None
+        place: int | None = 0
         if after_id is not None:
             async with self._db.statements() as conn:
-                edge = await audit_entries.edge_of(conn, after_id, namespaces=wanted.namespaces)
-            if edge is None:
+                place = await audit_chain.place_of(conn, after_id, namespaces=wanted.namespaces)
+            if place is None:
                 raise InvalidInput.of("afterId", f"there is no entry {after_id}; give the id of the last one you have")
-        first = await self._batch(caller, wanted, edge, limit)
+            if place == 0:
+                raise InvalidInput.of("afterId", f"entry {after_id} is not sealed yet; an export has only such as are")
+        first = await self._batch(caller, wanted, place, limit)
         return self._batches(caller, wanted, first, limit)
 
     async def _batches(
@@ -136,16 +145,18 @@ class Auditing:
             limit -= len(batch)
             if limit <= 0 or len(batch) < EXPORT_BATCH:
                 return
-            batch = await self._batch(caller, wanted, (batch[-1].at, batch[-1].id), limit)
+            batch = await self._batch(caller, wanted, batch[-1].place, limit)
 
-    async def _batch(
-        self, caller: Caller, wanted: Wanted, edge: tuple[datetime, int] | None, limit: int
-    ) -> Sequence[Entry]:
+    async def _batch(self, caller: Caller, wanted: Wanted, place: int | None, limit: int) -> Sequence[Entry]:
+        assert place is not None  # they are sealed
         with within(caller):
             async with self._db.statements() as conn:
-                return await audit_entries.page(
-                    conn, wanted, edge=edge, limit=min(limit, EXPORT_BATCH), newest_first=False
-                )
+                return await audit_entries.sealed(conn, wanted, after_place=place, limit=min(limit, EXPORT_BATCH))
+
+    async def backlog(self) -> tuple[int, float]:
+        """How many entries wait for their places (counted up to 100,000), and for how many seconds the first has."""
+        async with self._db.statements() as conn:
+            return await audit_chain.backlog(conn, most=MOST_COUNTED)
 
     async def head(self, caller: Caller) -> Head:
         """Where the chain ends."""
@@ -164,21 +175,22 @@ class Auditing:
         phase, position = _read_cursor(cursor)
         async with self._db.statements() as conn:
             head = await audit_chain.head(conn)
+            unused = await audit_chain.unused_ids(conn)
         if anchor is not None and (broken := await self._against(anchor)) is not None:
-            return Verdict(0, broken, None, head)
-        if head.lost_id is not None:
-            return Verdict(0, Break(None, head.lost_id, "deleted"), None, head)
+            return Verdict(0, broken, None, head, unused)
         end, checked = asyncio.get_running_loop().time() + seconds, 0
         while True:
             step = self._chain_step if phase == "chain" else self._log_step
             done, position, broken, is_last = await step(position)
             checked += done
             if broken is not None or (is_last and phase == "log"):
-                return Verdict(checked, broken, None, head)
+                if broken is None and head.lost_id is not None:  # told last: it must not hide what the chain shows
+                    broken = Break(None, head.lost_id, "deleted")
+                return Verdict(checked, broken, None, head, unused)
             if is_last:
                 phase, position = "log", 0
             if asyncio.get_running_loop().time() >= end:
-                return Verdict(checked, None, f"{phase}-{position}", head)
+                return Verdict(checked, None, f"{phase}-{position}", head, unused)
 
     async def _chain_step(self, after: int) -> tuple[int, int, Break | None, bool]:
         """How many places are right, the last of them, what is not, and whether these were all."""

@@ -2,9 +2,11 @@
 
 Promises: at most MOST_ITEMS jobs; each is a transaction and an audit entry of its own, with every check that the act
 alone would meet, so one that is refused keeps no other from being done. Whoever dies on the way leaves those before it
-done. When Postgres is away the rest is not tried. Tried out, each goes through its checks and is taken back.
+done. When Postgres is away, or MOST_SECONDS are over, the rest is not tried and says so: repeating those is safe.
+Tried out, each goes through its checks and is taken back.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,10 +20,15 @@ from cronsvc.store.effects import tried_out
 from cronsvc.store.pool import Database
 
 MOST_ITEMS = 1000
+MOST_SECONDS = 15.0  # then no other item is begun: a client is waiting, and so is whoever stops this process
 _BATCH = 500
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class NotTried(Unavailable):
+    """The request has taken its time before this item's turn came: nothing of it was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +43,9 @@ class Outcome(Generic[T, R]):
 class Bulk:
     """Acts on many jobs of one database, for one process."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._db = db
+        self._monotonic = monotonic
 
     async def select(self, selector: JobSelector, caller: Caller) -> list[int]:
         """The ids of the live jobs that match, in order. InvalidInput: nothing is said, or more than 1,000 match."""
@@ -62,7 +70,10 @@ class Bulk:
         """Do `act` with every item, one after the other; the outcomes are in their order."""
         outcomes: list[Outcome[T, R]] = []
         away: Unavailable | None = None
+        end = self._monotonic() + MOST_SECONDS
         for item in items:
+            if away is None and self._monotonic() > end:
+                away = NotTried(f"not tried: the items before it took {MOST_SECONDS:.0f} seconds; send it again")
             if away is None:
                 outcome = await _one(item, act, dry_run=dry_run)
                 away = outcome.error if isinstance(outcome.error, Unavailable) else None

@@ -25,6 +25,7 @@ from cronsvc.store.pool import Database
 PAUSE_BATCH = 500
 RESUME_BATCH = 100  # each of them is planned in Python while the batch is locked
 MOST_IDS = 10_000
+MISREAD = "is empty, which could be read as none or as all; leave it out for all"
 _GREATEST_ID = 2**63 - 1
 
 
@@ -120,7 +121,7 @@ class BulkPausing:
 def chosen_by(selector: JobSelector, caller: Caller) -> Chosen | None:
     """What to look for; None when the caller sees nothing of it. InvalidInput names every bad member."""
     bad = [
-        FieldError(name, "is empty, which could be read as none or as all; leave it out for all")
+        FieldError(name, MISREAD)
         for name, value in (("tags", selector.tags), ("jobIds", selector.job_ids), ("namePrefix", selector.name_prefix))
         if value is not None and not value
     ]

@@ -6,6 +6,7 @@ The end goes the way of every end, behind the fence, so of two ends one is writt
 answered as the first time; saying anything of an attempt that is over is Gone, and means: stop.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -32,6 +33,7 @@ from cronsvc.store.pool import Conn, Database
 
 MESSAGE_BYTES = 4_096
 TARGET_FAILED = "target_failed"
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # a terminal would act on them
 REFUSED = "This is not a callback token, or it was not signed here, or it has expired."
 
 
@@ -203,7 +205,7 @@ def _finish(found: Calling, ending: Ending) -> Finish:
 
 def _error(ending: Ending) -> ErrorDetail:
     error = ending.error or ErrorDetail(TARGET_FAILED, "the target reported a failure")
-    return ErrorDetail(error.type, storable(cut(error.message, MESSAGE_BYTES)))
+    return ErrorDetail(error.type, _CONTROL.sub("\ufffd", storable(cut(error.message, MESSAGE_BYTES))))
 
 
 def _is_current(found: Calling, grant: CallbackGrant) -> bool:

@@ -12,7 +12,7 @@ import time
 from typing import Protocol
 
 from cronsvc.domain.fence import FenceReason, Finding, Identity, judge
-from cronsvc.errors import Unavailable
+from cronsvc.errors import ConfigError, Unavailable
 from cronsvc.store import audit, identity
 from cronsvc.store.pool import Conn, Database
 from cronsvc.tasks import Reminder
@@ -22,6 +22,7 @@ _log = logging.getLogger("cronsvc.restore")
 ACTOR = "cronsvc:restore"
 ENTITY = "service"
 FOLLOW_SECONDS = 5.0
+ADDRESS_SECONDS = 3600
 WHAT_TO_DO = "see `cronsvc restore status`, then `cronsvc restore confirm --mode resume` or `--mode skip`"
 
 
@@ -46,13 +47,25 @@ async def fence_detail(conn: Conn) -> str | None:
     return judged.detail if judged.finding is Finding.OTHER else None
 
 
-class Fence:
-    """What one process knows of its database, and what it makes of it. `notes`: it also counts the generation up."""
+def refusal(detail: str | None) -> ConfigError:
+    """Why a process with another name than its database's does not go on."""
+    return ConfigError(
+        f"CRONSVC_INSTALLATION does not fit the database: {detail}. Is DATABASE_URL the right one? To rename the"
+        " installation run `cronsvc restore confirm --mode resume` with the new name; its processes then stop"
+    )
 
-    def __init__(self, db: Database, memory: Remembers, *, notes: bool = True) -> None:
+
+class Fence:
+    """What one process knows of its database, and what it makes of it. `notes`: it also counts the generation up.
+
+    `installation`: the name that the operator gave to what this process belongs to.
+    """
+
+    def __init__(self, db: Database, memory: Remembers, *, notes: bool = True, installation: str | None = None) -> None:
         self._db = db
         self._memory = memory
         self._notes = notes
+        self._installation = installation
         self._own: dict[str, int] = {}
         self._reminder = Reminder()
         self._looked: float | None = None
@@ -72,7 +85,10 @@ class Fence:
             await self.look()
 
     async def look(self) -> bool:
-        """Compare, and write down what follows; returns whether work may go on. Unavailable: no Postgres."""
+        """Compare, and write down what follows; returns whether work may go on.
+
+        Unavailable: no Postgres. ConfigError: the database is what it was, and belongs to another installation.
+        """
         try:
             kept, asked = await self._memory.generations(), True
         except Unavailable:
@@ -80,7 +96,9 @@ class Fence:
         # Read after what is remembered: then it can only be behind if something was lost.
         found = await self._read()
         remembered = kept | {lineage: max(own, kept.get(lineage, own)) for lineage, own in self._own.items()}
-        judged = judge(found, remembered, asked_redis=asked)
+        judged = judge(found, remembered, asked_redis=asked, installation=self._installation)
+        if judged.finding is Finding.NOT_OURS:
+            raise refusal(judged.detail)
         if judged.finding is Finding.OTHER:
             assert judged.reason is not None and judged.detail is not None
             await self._fence(found, judged.reason, judged.detail)
@@ -132,8 +150,14 @@ class Fence:
             _log.info("Postgres started again and is the same database")
 
     async def _remember(self, found: Identity, kept: dict[str, int] | None) -> None:
-        """Count up, and tell Redis; while that is away the process remembers alone."""
-        generation = found.generation
+        """Count up, and tell Redis; while that is away the process remembers alone. Also where we have reached it."""
+        generation, address = found.generation, found.present_address
+        is_unnamed = found.installation is None and self._installation is not None
+        if address is not None and (
+            is_unnamed or found.present_seconds - found.addresses.get(address, 0) >= ADDRESS_SECONDS
+        ):
+            async with self._db.statements() as conn:
+                await identity.settle_in(conn, lineage=found.lineage, address=address, installation=self._installation)
         if self._notes:
             async with self._db.statements() as conn:
                 generation = await identity.note(conn, lineage=found.lineage) or generation

@@ -33,13 +33,13 @@ async def create(conn: Conn, definition: JobDefinition, *, now: datetime, limits
     """Write a checked definition as a new job; Conflict: a live job has its name, or the namespace is full."""
     limits = limits or JobLimits()
     limits.check_interval(definition.schedule, now)
-    await limits.make_room(conn, definition.namespace)
     definition = await with_upstreams(conn, definition)
     await jobs.ensure_queue(conn, definition.queue)
     cursor = cursor_after(definition, now, fire_count=0)
     for _ in range(3):
         job = await jobs.insert(conn, definition, cursor=cursor)
         if job is not None:
+            await limits.check_room(conn, definition.namespace)
             return job
         taken = await jobs.id_of(conn, namespace=definition.namespace, name=definition.name)
         if taken is not None:
@@ -77,8 +77,6 @@ async def redefine(
         taken = await jobs.id_of(conn, namespace=wanted.namespace, name=wanted.name)
         if taken is not None and taken != job.id:
             raise Conflict(jobs.name_taken(wanted, taken))
-    if wanted.namespace != stored.namespace:
-        await limits.make_room(conn, wanted.namespace)
     await jobs.ensure_queue(conn, wanted.queue)
     locked = await account_for_pause(conn, locked, now=now)
     cursor = None
@@ -89,6 +87,8 @@ async def redefine(
         cursor = cursor_after(wanted, begun if last is None else max(begun, last), fire_count=job.fire_count)
     changed = await jobs.update(conn, job.id, wanted, revision=job.revision, cursor=cursor)
     assert changed is not None  # the row is locked at this revision
+    if wanted.namespace != stored.namespace:
+        await limits.check_room(conn, wanted.namespace)
     return changed
 
 

@@ -8,6 +8,7 @@ out is ready to store: `H` resolved, intervals anchored, times in UTC.
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -263,7 +264,7 @@ def _text_fault(text: str, shortest: int, longest: int, *, lines: bool = False) 
     if not shortest <= len(text) <= longest:
         return f"has {len(text)} characters; {shortest} to {longest} are possible"
     allowed = "\n\r\t" if lines else ""
-    if not _storable(text) or any(ord(each) < 32 or ord(each) == 127 for each in text if each not in allowed):
+    if not _storable(text) or any(unicodedata.category(each) == "Cc" for each in text if each not in allowed):
         return "holds a control character"
     return None
 

@@ -9,6 +9,8 @@ anything writes so into the key's row (`store.effects`); the answer follows when
   its day: what was asked for has happened, in part perhaps, and is never begun a second time;
 - a request that was refused and changed nothing frees the key at once.
 
+Answers beyond LARGEST_ANSWER are not kept, and of one caller no more than MOST_KEYS keys.
+
 A key belongs to who sent it, as far as they reach now, and to the route. Keys are stored as hashes. Triggers keep the
 execution they began instead (`triggering`).
 """
@@ -23,6 +25,7 @@ from uuid import uuid4
 
 from cronsvc.errors import Conflict, InvalidInput
 from cronsvc.services.callers import Caller
+from cronsvc.services.remembered_counts import RememberedCounts
 from cronsvc.services.triggering import FIELD
 from cronsvc.store import request_keys
 from cronsvc.store.effects import Claim, fenced
@@ -30,12 +33,17 @@ from cronsvc.store.pool import Database
 from cronsvc.store.request_keys import KeptAnswer, TakenRequest
 
 ABANDONED = timedelta(seconds=60)
-LARGEST_ANSWER = 1_048_576
+LARGEST_ANSWER = 131_072  # what became of 1,000 jobs of a bulk fits, unless most were refused
+MOST_KEYS = 100_000  # of one caller within 24 hours
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class StillRunning(Conflict):
     """The first request with this key is under way."""
+
+
+class TooManyKeys(Conflict):
+    """This caller has as many keys as anybody may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +62,24 @@ class KeyedRequest:
         reach = None if self.caller.namespaces is None else sorted(self.caller.namespaces)
         return hashlib.sha256(json.dumps([self.caller.actor, reach, self.route, self.key]).encode()).digest()
 
+    def caller_hash(self) -> bytes:
+        """Whose key it is, whatever they reach."""
+        return hashlib.sha256(self.caller.actor.encode()).digest()
+
 
 class Replays:
     """Keys of requests of one database, for one process."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, most_keys: int = MOST_KEYS) -> None:
         self._db = db
+        self._most_keys = most_keys
+        self._counts = RememberedCounts(seconds=60.0, margin=most_keys // 100)
 
     async def begin(self, request: KeyedRequest, *, now: datetime | None = None) -> KeptAnswer | Claim:
         """Take the key of a request, or return the answer that it got before.
 
         InvalidInput: the key cannot be one, or came with another request. StillRunning and Conflict: see above.
+        TooManyKeys: the caller has no room for a new one.
         """
         key_hash, request_hash = request.key_hash(), hashlib.sha256(request.content).digest()
         claim = Claim(key_hash, uuid4())
@@ -73,11 +88,13 @@ class Replays:
                 taken = await request_keys.find(conn, key_hash, abandoned=ABANDONED, now=now)
             if taken is not None and not taken.is_free:
                 return _answer_of(taken, request_hash)
+            await self._make_room(request.caller_hash(), now)
             async with self._db.transaction() as conn:
                 if await request_keys.take(
                     conn,
                     key_hash,
                     request_hash=request_hash,
+                    caller_hash=request.caller_hash(),
                     namespaces=request.caller.namespaces,
                     claim=claim.claim,
                     abandoned=ABANDONED,
@@ -86,15 +103,29 @@ class Replays:
                     return claim
         raise StillRunning("other requests with the same key keep coming; one of them is being carried out")
 
+    async def _make_room(self, caller_hash: bytes, now: datetime | None) -> None:
+        """Raise TooManyKeys when the caller has as many as anybody may have; the count may be a minute old."""
+        name, most = caller_hash.hex(), self._most_keys
+        if self._counts.let_through(name, most):
+            return
+        async with self._db.statements() as conn:
+            there = await request_keys.count(conn, caller_hash, most=most, now=now)
+        if there >= most:
+            raise TooManyKeys(
+                f"you have sent {most} requests with an Idempotency-Key within 24 hours, as many as are remembered:"
+                " send this one without, or later"
+            )
+        self._counts.remember(name, there + 1)
+
     def acting(self, claim: Claim) -> AbstractContextManager[None]:
         """What is changed in the block is changed for this claim, or not at all."""
         return fenced(claim)
 
     async def keep(self, claim: Claim, answer: KeptAnswer) -> None:
-        """Keep the answer for whoever sends the request again; one that is too large is not kept."""
-        if len(answer.body) <= LARGEST_ANSWER:
-            async with self._db.statements() as conn:
-                await request_keys.keep(conn, claim.key_hash, claim.claim, answer)
+        """Keep the answer, of LARGEST_ANSWER at most, for whoever sends the request again."""
+        assert len(answer.body) <= LARGEST_ANSWER
+        async with self._db.statements() as conn:
+            await request_keys.keep(conn, claim.key_hash, claim.claim, answer)
 
     async def release(self, claim: Claim) -> None:
         """Free the key of a request that failed, unless it has changed something."""

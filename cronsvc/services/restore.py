@@ -6,13 +6,14 @@ it is: overdue instants go by the misfire policies, what was QUEUED is dispatche
 starts dependents; what was RUNNING gets no further attempt, backfills are paused. The fence stands until that is done.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from cronsvc.domain.execution import Reason
-from cronsvc.domain.fence import FenceReason, Finding, Identity, judge
+from cronsvc.domain.fence import FenceReason, Finding, Identity, Judgement, judge
 from cronsvc.domain.job import MisfirePolicy
 from cronsvc.domain.plan import NOTHING, DueJob, Firing, Skip, plan
 from cronsvc.errors import Conflict, Forbidden
@@ -20,7 +21,7 @@ from cronsvc.services import job_edits
 from cronsvc.services.backfills import Backfills
 from cronsvc.services.callers import Caller, within
 from cronsvc.services.closed_days import due_with_closed_days
-from cronsvc.services.fence import ENTITY
+from cronsvc.services.fence import ENTITY, refusal
 from cronsvc.store import audit, clock, identity, jobs, maintenance, restores, ticks
 from cronsvc.store.pool import Conn, Database
 from cronsvc.store.running import wake_schedulers
@@ -82,11 +83,21 @@ class Released:
 
 
 class Restore:
-    """The fence of one database, for people."""
+    """The fence of one database, for people. `installation`: the name that a confirmation from here gives to it."""
 
-    def __init__(self, db: Database, backfills: Backfills) -> None:
+    def __init__(self, db: Database, backfills: Backfills, *, installation: str | None = None) -> None:
         self._db = db
         self._backfills = backfills
+        self._installation = installation
+
+    async def check_installation(self) -> None:
+        """ConfigError: the database is open, and belongs to an installation of another name."""
+        async with self._db.statements() as conn:
+            if self._is_misnamed(await identity.installation(conn)) and not await identity.fenced(conn):
+                found = await identity.read(conn)
+                judged = None if found is None else self._judge(found)
+                if judged is not None and judged.finding is Finding.NOT_OURS:
+                    raise refusal(judged.detail)
 
     async def state(self, caller: Caller) -> RestoreState:
         """Why and since when, and what of the caller's namespaces would fire on release."""
@@ -94,7 +105,7 @@ class Restore:
             now = await clock.now(conn)
             found = await identity.read(conn)
             holds = await identity.fenced(conn)
-            judged = None if found is None else judge(found, {}, asked_redis=False)
+            judged = None if found is None else self._judge(found)
             is_other = judged is not None and judged.finding is Finding.OTHER
             owed = await restores.owed(conn, now=now, namespaces=caller.namespaces)
             overdue = await restores.overdue(conn, now=now, namespaces=caller.namespaces, limit=MOST_JOBS)
@@ -113,20 +124,25 @@ class Restore:
             )
 
     async def confirm(self, mode: ReleaseMode, caller: Caller) -> Released:
-        """Go on in this database. Forbidden: a caller of some namespaces only. Conflict: it is not fenced."""
+        """Go on in this database. Forbidden: a caller of some namespaces only.
+
+        Conflict: it is not fenced; or, with `skip`, nobody has compared it yet: it may well be the one it was.
+        """
         if caller.namespaces is not None:
             raise Forbidden("the fence holds for every namespace: only a key that is bound to none may open it")
         async with self._db.statements() as conn:
-            now, is_fenced = await clock.now(conn), await identity.fenced(conn)
-        if not is_fenced:
-            raise _not_fenced()
+            now = await clock.now(conn)
+            if mode is ReleaseMode.SKIP:
+                await self._require_other(conn)
+            elif not await self._may_resume(conn):
+                raise _not_fenced()
         released = Released(mode) if mode is ReleaseMode.RESUME else await self._skip(caller, until=now)
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
             await identity.lock(conn)
-            if not await identity.fenced(conn):  # somebody else was faster
+            if not await self._may_resume(conn):  # somebody else was faster
                 raise _not_fenced()
             before = await identity.read(conn)
-            await identity.release(conn, by=caller.actor, mode=mode.value)
+            await identity.release(conn, by=caller.actor, mode=mode.value, installation=self._installation)
             await audit.append(
                 conn,
                 action="confirm",
@@ -145,11 +161,14 @@ class Restore:
         return released
 
     async def _skip(self, caller: Caller, *, until: datetime) -> Released:
-        """Settle what the database owes without running it; in small transactions, and again from anywhere."""
+        """Settle what the database owes without running it; in small transactions, and again from anywhere.
+
+        Each asks again: after a confirmation of somebody else's nothing that runs again may be cancelled.
+        """
         with within(caller):
             passed, after_id = 0, 0
             while True:
-                async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
+                async with self._settling(caller) as conn:
                     found = await identity.overdue_ids(conn, until=until, after_id=after_id, batch=BATCH)
                     for job_id in found:
                         locked = await jobs.lock(conn, job_id)
@@ -162,18 +181,51 @@ class Restore:
             async with self._db.statements() as conn:
                 unfinished = await restores.running_backfills(conn)
             for backfill_id in unfinished:
+                async with self._db.statements() as conn:
+                    await self._require_other(conn)
                 await self._backfills.pause(backfill_id, caller)
                 paused += 1
             cancelled = 0
             while True:
-                async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
+                async with self._settling(caller) as conn:
                     rows = await identity.cancel_waiting(conn, until=until, batch=1000)
                 cancelled += rows
                 if rows == 0:
                     break
-            async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
+            async with self._settling(caller) as conn:
                 given_up = await identity.spend_budgets(conn)
         return Released(ReleaseMode.SKIP, passed, cancelled, given_up, paused)
+
+    @asynccontextmanager
+    async def _settling(self, caller: Caller) -> AsyncIterator[Conn]:
+        """A transaction in which the fence stays up. Conflict: it is not up any more."""
+        async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
+            await identity.lock(conn)
+            await self._require_other(conn)
+            yield conn
+
+    async def _require_other(self, conn: Conn) -> None:
+        """Conflict unless the database is known to be another one, or an older state."""
+        found = await identity.read(conn)
+        if found is not None and self._judge(found).finding is Finding.OTHER:
+            return
+        if await identity.fenced(conn):
+            raise Conflict(
+                "checking: Postgres was started and no scheduler or worker has compared it with what Redis remembers;"
+                " nothing is sent meanwhile, and nothing was skipped: ask again when they have"
+            )
+        raise _not_fenced()
+
+    async def _may_resume(self, conn: Conn) -> bool:
+        """Whether it is fenced, or open under another name than ours: then a confirmation renames it."""
+        return await identity.fenced(conn) or self._is_misnamed(await identity.installation(conn))
+
+    def _judge(self, found: Identity) -> Judgement:
+        """As far as the database can tell by itself: what Redis remembers, the processes write down."""
+        return judge(found, {}, asked_redis=False, installation=self._installation)
+
+    def _is_misnamed(self, noted: str | None) -> bool:
+        return None not in (noted, self._installation) and noted != self._installation
 
 
 async def _owing(conn: Conn, overdue: Sequence[tuple[DueJob, str]], now: datetime) -> tuple[OwingJob, ...]:

@@ -82,6 +82,8 @@ class SelfCheck:
                 await self.look()
             except CronsvcError as error:
                 _log.debug("no self check: %s", error)  # readiness says that Postgres is away
+            except Exception:  # noqa: BLE001 the API goes on without its self check
+                _log.exception("no self check")
             try:
                 async with asyncio.timeout(EVERY_SECONDS):
                     await stop.wait()

@@ -1,5 +1,6 @@
 """Statements on the chain of hashes over the audit log; the work is done by functions in the database."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -38,6 +39,29 @@ class Head:
     waiting: int
     waiting_since: datetime | None
     lost_id: int | None
+
+
+BACKLOG = """
+SELECT (SELECT count(*) FROM (SELECT FROM audit_unsealed LIMIT %(most)s) AS w),
+       (SELECT extract(epoch FROM clock_timestamp() - u.added_at)::float8 FROM audit_unsealed AS u
+         ORDER BY u.audit_id LIMIT 1)
+"""
+
+
+async def backlog(conn: Conn, *, most: int) -> tuple[int, float]:
+    """How many entries have no place yet, counted up to `most`, and for how many seconds the first of them."""
+    row = await (await conn.execute(BACKLOG, {"most": most})).fetchone()
+    assert row is not None
+    return int(row[0]), max(float(row[1] or 0), 0.0)
+
+
+UNUSED_IDS = "SELECT cronsvc_v1.audit_unused_ids()"
+
+
+async def unused_ids(conn: Conn) -> int:
+    """How many ids were given out after the last entry: rolled back, not committed yet, or cut off."""
+    row = await (await conn.execute(UNUSED_IDS)).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 WAITING = "SELECT EXISTS (SELECT FROM audit_unsealed)"
@@ -106,6 +130,19 @@ async def unchained(conn: Conn, *, after: int, most: int) -> Unchained:
         row = await (await found.execute(UNCHAINED, {"after": after, "most": most})).fetchone()
     assert row is not None
     return row
+
+
+PLACE_OF = """
+SELECT c.place FROM audit_log AS a LEFT JOIN audit_chain AS c ON c.audit_id = a.id
+ WHERE a.id = %(id)s::bigint AND (%(namespaces)s::text[] IS NULL OR a.namespace = ANY (%(namespaces)s::text[]))
+"""
+
+
+async def place_of(conn: Conn, entry_id: int, *, namespaces: Sequence[str] | None) -> int | None:
+    """The place of an entry, 0 while it has none; None when there is no such entry that may be seen."""
+    wanted = None if namespaces is None else list(namespaces)
+    row = await (await conn.execute(PLACE_OF, {"id": entry_id, "namespaces": wanted})).fetchone()
+    return None if row is None else int(row[0] or 0)
 
 
 HASH_AT = "SELECT hash FROM audit_chain WHERE place = %(place)s::bigint"

@@ -1,4 +1,4 @@
-"""Reading the audit log, in order of time."""
+"""Reading the audit log: in order of time, and in order of the places in its chain."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,10 +44,10 @@ class Wanted:
     until: datetime | None = None
 
 
-_PAGE = """
+_ENTRIES = """
 SELECT a.id, a.at, a.actor, a.source, a.request_id, a.action, a.entity, a.entity_id, a.namespace, a.before, a.after,
        c.place, encode(c.hash, 'hex') AS hash
-  FROM audit_log AS a LEFT JOIN audit_chain AS c ON c.audit_id = a.id
+  FROM audit_log AS a {chained} JOIN audit_chain AS c ON c.audit_id = a.id
  WHERE (%(namespaces)s::text[] IS NULL OR a.namespace = ANY (%(namespaces)s::text[]))
    AND (%(actor)s::text IS NULL OR a.actor = %(actor)s::text)
    AND (%(action)s::text IS NULL OR a.action = %(action)s::text)
@@ -56,17 +56,22 @@ SELECT a.id, a.at, a.actor, a.source, a.request_id, a.action, a.entity, a.entity
    AND (%(request_id)s::text IS NULL OR a.request_id = %(request_id)s::text)
    AND a.at >= coalesce(%(since)s::timestamptz, '-infinity') AND a.at < coalesce(%(until)s::timestamptz, 'infinity')
    AND {keyset}
- ORDER BY a.at {order}, a.id {order} LIMIT %(limit)s::integer
+ ORDER BY {order} LIMIT %(limit)s::integer
 """
-NEWEST_FIRST = sql.SQL(_PAGE).format(
+NEWEST_FIRST = sql.SQL(_ENTRIES).format(
+    chained=sql.SQL("LEFT"),
     keyset=sql.SQL("(a.at, a.id) < (coalesce(%(edge_at)s::timestamptz, 'infinity'), coalesce(%(edge_id)s::bigint, 0))"),
-    order=sql.SQL("DESC"),
+    order=sql.SQL("a.at DESC, a.id DESC"),
 )
-OLDEST_FIRST = sql.SQL(_PAGE).format(
+OLDEST_FIRST = sql.SQL(_ENTRIES).format(
+    chained=sql.SQL("LEFT"),
     keyset=sql.SQL(
         "(a.at, a.id) > (coalesce(%(edge_at)s::timestamptz, '-infinity'), coalesce(%(edge_id)s::bigint, 0))"
     ),
-    order=sql.SQL("ASC"),
+    order=sql.SQL("a.at, a.id"),
+)
+BY_PLACE = sql.SQL(_ENTRIES).format(
+    chained=sql.SQL("INNER"), keyset=sql.SQL("c.place > %(after_place)s::bigint"), order=sql.SQL("c.place")
 )
 
 
@@ -74,7 +79,24 @@ async def page(
     conn: Conn, wanted: Wanted, *, edge: tuple[datetime, int] | None, limit: int, newest_first: bool = True
 ) -> list[Entry]:
     """Entries beyond `edge` in this order, the first ones when it is None."""
-    parameters = {
+    parameters = _parameters(wanted, limit) | {
+        "edge_at": None if edge is None else edge[0],
+        "edge_id": None if edge is None else edge[1],
+    }
+    async with conn.cursor(row_factory=class_row(Entry)) as found:
+        return await (await found.execute(NEWEST_FIRST if newest_first else OLDEST_FIRST, parameters)).fetchall()
+
+
+async def sealed(conn: Conn, wanted: Wanted, *, after_place: int, limit: int) -> list[Entry]:
+    """Entries with a place beyond `after_place`, by place: none appears before one that was seen earlier."""
+    async with conn.cursor(row_factory=class_row(Entry)) as found:
+        return await (
+            await found.execute(BY_PLACE, _parameters(wanted, limit) | {"after_place": after_place})
+        ).fetchall()
+
+
+def _parameters(wanted: Wanted, limit: int) -> dict[str, Any]:
+    return {
         "namespaces": None if wanted.namespaces is None else list(wanted.namespaces),
         "actor": wanted.actor,
         "action": wanted.action,
@@ -83,23 +105,5 @@ async def page(
         "request_id": wanted.request_id,
         "since": wanted.since,
         "until": wanted.until,
-        "edge_at": None if edge is None else edge[0],
-        "edge_id": None if edge is None else edge[1],
         "limit": limit,
     }
-    async with conn.cursor(row_factory=class_row(Entry)) as found:
-        return await (await found.execute(NEWEST_FIRST if newest_first else OLDEST_FIRST, parameters)).fetchall()
-
-
-EDGE = """
-SELECT at, id FROM audit_log
- WHERE id = %(id)s::bigint AND (%(namespaces)s::text[] IS NULL OR namespace = ANY (%(namespaces)s::text[]))
-"""
-
-
-async def edge_of(conn: Conn, entry_id: int, *, namespaces: Sequence[str] | None) -> tuple[datetime, int] | None:
-    """Where an entry stands in the order; None when there is none that may be seen."""
-    row = await (
-        await conn.execute(EDGE, {"id": entry_id, "namespaces": None if namespaces is None else list(namespaces)})
-    ).fetchone()
-    return None if row is None else (row[0], row[1])

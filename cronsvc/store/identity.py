@@ -7,9 +7,10 @@ database has none and is nobody yet. The hot statements ask `cronsvc_fenced()` t
 from dataclasses import fields
 from datetime import datetime
 
+from psycopg.errors import UndefinedColumn, UndefinedTable
 from psycopg.rows import dict_row
 
-from cronsvc.domain.fence import FenceReason, Identity
+from cronsvc.domain.fence import FenceReason, Identity, address_of
 from cronsvc.store.pool import Conn
 
 READ = """
@@ -18,7 +19,8 @@ SELECT s.lineage::text AS lineage, s.generation, s.database_oid, s.database_name
        s.release_mode, cronsvc_database_oid() AS present_oid, current_database()::text AS present_name,
        p.system_identifier AS present_identifier, p.timeline AS present_timeline,
        pg_postmaster_start_time() AS present_start,
-       extract(epoch FROM clock_timestamp() - s.noted_at)::float8 AS silent_seconds
+       extract(epoch FROM clock_timestamp() - s.noted_at)::float8 AS silent_seconds, s.installation, s.addresses,
+       extract(epoch FROM clock_timestamp())::bigint AS present_seconds, cronsvc_data_folder() AS folder
   FROM service_identity AS s, cronsvc_server() AS p
 """
 
@@ -29,8 +31,23 @@ async def read(conn: Conn) -> Identity | None:
         row = await (await cursor.execute(READ)).fetchone()
     if row is None:
         return None
-    reason = None if row["reason"] is None else FenceReason(row["reason"])
-    return Identity(**{each.name: row[each.name] for each in fields(Identity) if each.name != "reason"}, reason=reason)
+    row["reason"] = None if row["reason"] is None else FenceReason(row["reason"])
+    row["present_address"] = address_of(
+        host=conn.info.host, port=conn.info.port, database=conn.info.dbname, folder=row["folder"]
+    )
+    return Identity(**{each.name: row[each.name] for each in fields(Identity)})
+
+
+INSTALLATION = "SELECT installation FROM service_identity"
+
+
+async def installation(conn: Conn) -> str | None:
+    """What this database's operator calls it; None when nobody has said, or before the migration that asks."""
+    try:
+        row = await (await conn.execute(INSTALLATION)).fetchone()
+    except (UndefinedTable, UndefinedColumn):
+        return None
+    return None if row is None else row[0]
 
 
 # `NOT cronsvc_fenced()` written out, for statements that run all the time: a call costs some 80 microseconds.
@@ -117,6 +134,25 @@ async def note(conn: Conn, *, lineage: str) -> int | None:
     return None if row is None else int(row[0])
 
 
+# While it is open, and only then, an address becomes a known one. Those of a month ago are forgotten.
+SETTLE_IN = """
+UPDATE service_identity AS s
+   SET installation = coalesce(s.installation, %(installation)s),
+       addresses = (SELECT jsonb_object_agg(a.key, a.value)
+                      FROM (SELECT e.key, e.value
+                              FROM jsonb_each(s.addresses || jsonb_build_object(
+                                       %(address)s::text, extract(epoch FROM clock_timestamp())::bigint)) AS e
+                             WHERE e.value::bigint > extract(epoch FROM clock_timestamp() - interval '30 days')
+                             ORDER BY e.value::bigint DESC LIMIT 16) AS a)
+ WHERE NOT cronsvc_fenced() AND s.lineage = %(lineage)s::uuid
+"""
+
+
+async def settle_in(conn: Conn, *, lineage: str, address: str, installation: str | None) -> None:
+    """Remember where a process has reached it, and the name, unless it has one."""
+    await conn.execute(SETTLE_IN, {"lineage": lineage, "address": address, "installation": installation})
+
+
 LOCK = "SELECT FROM service_identity FOR UPDATE"
 
 
@@ -130,15 +166,15 @@ UPDATE service_identity AS s
    SET lineage = gen_random_uuid(), generation = 0, noted_at = clock_timestamp(),
        database_oid = cronsvc_database_oid(), database_name = current_database(),
        system_identifier = p.system_identifier, timeline = p.timeline, server_start = pg_postmaster_start_time(),
-       fenced_at = NULL, fence_reason = NULL, fence_detail = NULL,
+       fenced_at = NULL, fence_reason = NULL, fence_detail = NULL, addresses = '{}', installation = %(installation)s,
        released_at = clock_timestamp(), released_by = %(by)s, release_mode = %(mode)s
   FROM cronsvc_server() AS p
 """
 
 
-async def release(conn: Conn, *, by: str, mode: str) -> None:
-    """This is who we are from now on."""
-    await conn.execute(RELEASE, {"by": by, "mode": mode})
+async def release(conn: Conn, *, by: str, mode: str, installation: str | None) -> None:
+    """This is who we are from now on; where we are reached, the processes write down as they come."""
+    await conn.execute(RELEASE, {"by": by, "mode": mode, "installation": installation})
 
 
 OVERDUE_IDS = """

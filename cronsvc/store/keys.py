@@ -172,6 +172,20 @@ async def revoke(conn: Conn, key_id: str, *, namespaces: Sequence[str] | None) -
         return await _key(found)
 
 
+REVOKED = sql.SQL("""
+SELECT {columns} FROM api_keys AS k
+ WHERE k.key_id = %(key_id)s::text AND k.revoked_at IS NOT NULL
+   AND (%(namespaces)s::text[] IS NULL OR k.namespaces <@ %(namespaces)s::text[])
+""").format(columns=KEY_COLUMNS)
+
+
+async def revoked(conn: Conn, key_id: str, *, namespaces: Sequence[str] | None) -> ApiKey | None:
+    """A key that has been ended; None if there is none that reaches no further than `namespaces` (None: any)."""
+    async with conn.cursor(row_factory=dict_row) as found:
+        await found.execute(REVOKED, {"key_id": key_id, "namespaces": None if namespaces is None else list(namespaces)})
+        return await _key(found)
+
+
 async def _key(found: AsyncCursor[dict[str, Any]]) -> ApiKey | None:
     row = await found.fetchone()
     return None if row is None else ApiKey(**_granted(row))

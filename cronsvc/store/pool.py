@@ -5,9 +5,10 @@ those of a killed one whose backend is busy; TCP keepalive does neither. Through
 options cannot be sent: `pooler=True` leaves them to `ALTER ROLE … SET` and turns prepared statements off.
 A caller's namespaces (`reach`) go with each transaction where row-level security binds our role, and the fence of a
 request that has a key (`effects`) with each that changes something for a caller.
-Every way of not reaching the server leaves here as `errors.Unavailable`.
+Every way of not reaching the server leaves here as `errors.Unavailable`; so does a right that our role lacks.
 """
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +20,8 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRe
 
 from cronsvc.errors import Conflict, Unavailable, Unstorable
 from cronsvc.store import effects, origin, reach
+
+_log = logging.getLogger("cronsvc.database")
 
 Conn = AsyncConnection[TupleRow]
 
@@ -74,6 +77,8 @@ SELECT set_config('cronsvc.' || t.name, t.value, true)
  WHERE t.value IS NOT NULL
 """
 NOTHING_SAID: Mapping[str, str | None] = {"actor": None, "source": None, "request_id": None, "namespaces": None}
+
+REGRANT = "run sql/roles.sql of this release again, as the owner of the tables"
 
 WALLED = "SELECT row_security_active(to_regclass('public.jobs'))"
 
@@ -148,6 +153,14 @@ class Database:
                 yield conn
         except psycopg.errors.IntegrityConstraintViolation as error:  # what a trigger refuses, in its words
             raise Conflict(first_line(error)) from error
+        except psycopg.IntegrityError as error:  # a constraint that no statement expected to meet
+            _log.warning("Postgres refused a change: %s", first_line(error))
+            raise Conflict(first_line(error)) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            # Not what a policy or a trigger refuses: a role that lacks a grant, mostly one of a later release.
+            if not (error.diag.source_function or "").startswith("aclcheck_error"):
+                raise
+            raise Unavailable(f"Postgres: {first_line(error)}; {REGRANT}") from error
         except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, UnicodeEncodeError) as error:
             raise Unstorable(f"Postgres: {first_line(error)}") from error
         except _AWAY as error:

@@ -58,8 +58,8 @@ DELETE FROM request_keys AS k USING (SELECT coalesce(%(now)s::timestamptz, clock
 """  # noqa: S608 both parts are constants of this file
 
 TAKE = """
-INSERT INTO request_keys (key_hash, request_hash, namespaces, claim, created_at)
-VALUES (%(key_hash)s::bytea, %(request_hash)s::bytea, %(namespaces)s::text[], %(claim)s::uuid,
+INSERT INTO request_keys (key_hash, request_hash, caller_hash, namespaces, claim, created_at)
+VALUES (%(key_hash)s::bytea, %(request_hash)s::bytea, %(caller_hash)s::bytea, %(namespaces)s::text[], %(claim)s::uuid,
         coalesce(%(now)s::timestamptz, clock_timestamp()))
     ON CONFLICT (key_hash) DO NOTHING
 RETURNING 1
@@ -71,6 +71,7 @@ async def take(
     key_hash: bytes,
     *,
     request_hash: bytes,
+    caller_hash: bytes,
     namespaces: Sequence[str] | None,
     claim: UUID,
     abandoned: timedelta,
@@ -81,11 +82,27 @@ async def take(
     parameters = {
         "key_hash": key_hash,
         "request_hash": request_hash,
+        "caller_hash": caller_hash,
         "namespaces": None if namespaces is None else list(namespaces),
         "claim": claim,
         "now": now,
     }
     return await (await conn.execute(TAKE, parameters)).fetchone() is not None
+
+
+COUNT = """
+SELECT count(*)
+  FROM (SELECT FROM request_keys AS k
+         WHERE k.caller_hash = %(caller_hash)s::bytea
+           AND k.created_at > coalesce(%(now)s::timestamptz, clock_timestamp()) - interval '24 hours'
+         LIMIT %(most)s::bigint) AS found
+"""
+
+
+async def count(conn: Conn, caller_hash: bytes, *, most: int, now: datetime | None = None) -> int:
+    """How many keys a caller has had within 24 hours, counted up to `most`."""
+    row = await (await conn.execute(COUNT, {"caller_hash": caller_hash, "most": most, "now": now})).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 KEEP = """

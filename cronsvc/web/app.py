@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
-from cronsvc.errors import CronsvcError, NotFound
+from cronsvc.errors import ConfigError, CronsvcError, NotFound
 from cronsvc.web.backfill_pages import backfill_page_routes
 from cronsvc.web.calendar_pages import calendar_page_routes
 from cronsvc.web.ending_pages import ending_page_routes
@@ -55,13 +55,26 @@ def route_table(pages: Pages, more: Sequence[Route] = ()) -> tuple[Route, ...]:
     )
 
 
+def _check_names(ours: Sequence[Route], more: Sequence[Route]) -> None:
+    """Raise ConfigError for a route from outside whose name is taken; its path says which pack it is of."""
+    taken = {route.name for route in ours}
+    for route in more:
+        if route.name in taken:
+            raise ConfigError(
+                f"{route.method} {route.path}: another route has the name {route.name}; give it one of its own"
+            )
+        taken.add(route.name)
+
+
 def create_app(services: Services, *, settings: WebSettings | None = None, more: Sequence[Route] = ()) -> Starlette:
     """Return the ASGI application. A route without a declared role is refused here, before anything is served."""
     settings = settings or WebSettings()
     pages = Pages(settings)
     table = route_table(pages, more)
+    _check_names(table[: len(table) - len(more)], more)
     check_routes(table)
     pages.own = OwnPages(table)
+    mounted = {route.path for route in more}
     by_path: dict[str, list[Route]] = {}
     for route in table:
         by_path.setdefault(route.path, []).append(once(route))
@@ -74,7 +87,11 @@ def create_app(services: Services, *, settings: WebSettings | None = None, more:
 
     app = Starlette(
         routes=[
-            StarletteRoute(path, PathEndpoint(routes, services, settings, pages.failure), name=routes[0].name)
+            StarletteRoute(
+                path,
+                PathEndpoint(routes, services, settings, pages.failure, mounted=path in mounted),
+                name=routes[0].name,
+            )
             for path, routes in by_path.items()
         ],
         middleware=[Middleware(SafeAnswers), Middleware(KnownHosts, allowed=settings.allowed_hosts)],

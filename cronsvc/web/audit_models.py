@@ -63,7 +63,7 @@ class AuditQuery(AuditFilter):
 
 
 class AuditExportQuery(AuditFilter):
-    """`afterId` goes on after the last entry of an earlier export."""
+    """`afterId` goes on after the last entry of an earlier export, by place in the chain, so that none is missed."""
 
     format: Literal["ndjson", "csv"] = "ndjson"
     after_id: QueryId | None = None
@@ -102,3 +102,10 @@ class AuditVerdict(AnswerModel):
     broken: AuditBreak | None
     next_cursor: Annotated[str | None, Field(description="null: everything has been looked at")]
     head: AuditHead
+    unused_ids: Annotated[
+        int,
+        Field(
+            description="ids given out after the last entry: of changes that were taken back or are under way,"
+            " or of an end that was cut off, which only an anchor can tell"
+        ),
+    ]

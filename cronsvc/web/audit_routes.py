@@ -47,7 +47,7 @@ async def list_audit(call: Call) -> Response:
 
 
 async def export_audit(call: Call) -> Response:
-    """Entries, oldest first, as they come from the database; what fails after the first batch breaks the connection."""
+    """Sealed entries by place, as they come from the database; what fails after the first breaks the connection."""
     query: AuditExportQuery = call.query
     batches = await call.services.auditing.export(
         call.caller, _wanted(query), namespace=query.namespace, after_id=query.after_id, limit=query.limit
@@ -76,6 +76,7 @@ async def verify_audit(call: Call) -> Response:
             ),
             next_cursor=verdict.next_cursor,
             head=_head(verdict.head),
+            unused_ids=verdict.unused_ids,
         )
     )
 
@@ -168,7 +169,7 @@ AUDIT_ROUTES = (
         Role.ADMIN,
         export_audit,
         "exportAudit",
-        "Export the audit log as NDJSON or CSV, oldest first",
+        "Export the audit log as NDJSON or CSV, in the order of its chain",
         "audit",
         query=AuditExportQuery,
         gives_files=(NDJSON, CSV),

@@ -9,6 +9,7 @@ from cronsvc.domain.job import MisfirePolicy
 from cronsvc.services.paging import IdSort
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
 from cronsvc.web.scalars import Instant, QueryCount, QueryId
+from cronsvc.web.selecting import Selecting
 
 Note = Annotated[str, Field(json_schema_extra={"maxLength": 1000})]
 Parallel = Annotated[int, Field(ge=1, le=100)]
@@ -90,7 +91,7 @@ class BackfillQuery(QueryModel):
     limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
 
 
-class SelectorIn(RequestModel):
+class SelectorIn(Selecting):
     """Jobs that match everything that is given: all of the tags, one of the ids. `{}` is every job."""
 
     namespace: str | None = None

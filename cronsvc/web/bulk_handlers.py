@@ -8,15 +8,17 @@ from starlette.responses import Response
 
 from cronsvc.domain.job import JobDefinition
 from cronsvc.errors import CronsvcError, FieldError, InvalidInput
-from cronsvc.services.bulk import Outcome
+from cronsvc.services.bulk import NotTried, Outcome
 from cronsvc.services.bulk_pausing import JobSelector
 from cronsvc.web import job_document
 from cronsvc.web.answers import answer
 from cronsvc.web.bulk_models import BulkAction, BulkAnswer, BulkIn, BulkItem, ItemProblem
 from cronsvc.web.job_handlers import home_namespace
 from cronsvc.web.job_models import JobIn
+from cronsvc.web.many import each
 from cronsvc.web.mapping import definition_of
 from cronsvc.web.problems import problem_of
+from cronsvc.web.rate_limits import TRIGGERS, WRITES
 from cronsvc.web.routing import Call
 from cronsvc.web.service_models import FieldProblem
 from cronsvc.web.validation import read_model
@@ -46,12 +48,12 @@ async def change_jobs(call: Call) -> Response:
     """Do one act with many jobs, and say what came of each."""
     body: BulkIn = call.body
     _check(body, call.document)
-    bulk = call.services.bulk
+    kind = TRIGGERS if body.action is BulkAction.TRIGGER else WRITES
     outcomes: Sequence[Outcome[Any, _Done]]
     if body.action is BulkAction.CREATE:
-        outcomes = await bulk.each(body.jobs or (), _creating(call), dry_run=body.dry_run)
+        outcomes = await each(call, body.jobs or (), _creating(call), kind=kind, dry_run=body.dry_run)
     else:
-        outcomes = await bulk.each(await _ids(call, body), _acting(call, body), dry_run=body.dry_run)
+        outcomes = await each(call, await _ids(call, body), _acting(call, body), kind=kind, dry_run=body.dry_run)
     items = [_item(body.action, index, outcome) for index, outcome in enumerate(outcomes)]
     failed = sum(item.problem is not None for item in items)
     return answer(
@@ -153,6 +155,7 @@ def _item(action: BulkAction, index: int, outcome: Outcome[Any, _Done]) -> BulkI
 def item_problem(error: CronsvcError) -> tuple[int, ItemProblem]:
     """The status that the act alone would have answered with, and what it would have said."""
     problem = problem_of(error)
-    errors = [FieldProblem(field=each.field, reason=each.reason) for each in problem.errors]
-    said = ItemProblem(type=problem.kind.type, title=problem.kind.title, detail=problem.detail, errors=errors)
+    errors = [FieldProblem(field=fault.field, reason=fault.reason) for fault in problem.errors]
+    detail = str(error) if isinstance(error, NotTried) else problem.detail
+    said = ItemProblem(type=problem.kind.type, title=problem.kind.title, detail=detail, errors=errors)
     return problem.kind.status, said

@@ -10,6 +10,7 @@ from cronsvc.web.job_models import documented
 from cronsvc.web.models import AnswerModel, RequestModel
 from cronsvc.web.queue_models import Id
 from cronsvc.web.scalars import Instant
+from cronsvc.web.selecting import Selecting
 from cronsvc.web.service_models import FieldProblem
 
 
@@ -22,7 +23,7 @@ class BulkAction(StrEnum):
     DELETE = "delete"
 
 
-class BulkSelectorIn(RequestModel):
+class BulkSelectorIn(Selecting):
     """Which jobs: those that match everything given, all of the tags. At least one must be given."""
 
     tags: list[str] | None = None

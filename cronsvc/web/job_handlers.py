@@ -12,7 +12,6 @@ from cronsvc.domain.schedule import describe
 from cronsvc.errors import InvalidInput
 from cronsvc.services.access import Caller
 from cronsvc.services.preview import preview
-from cronsvc.services.rehearsing import rehearse
 from cronsvc.web import job_document
 from cronsvc.web.answers import answer
 from cronsvc.web.edit_models import EditQuery, edit_plan
@@ -99,7 +98,8 @@ async def _edited(
     """Make the edit, or with `dryRun` say what it would do."""
     query: EditQuery = call.query
     if query.dry_run:
-        return answer(edit_plan(await rehearse(call.services.jobs, job.id, change, call.caller, if_revision=expected)))
+        found = await call.services.rehearsals.rehearse(job.id, change, call.caller, if_revision=expected)
+        return answer(edit_plan(found))
     return with_etag(await call.services.jobs.edit(job.id, change, call.caller, if_revision=expected))
 
 

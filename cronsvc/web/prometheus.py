@@ -39,6 +39,7 @@ class _Scrape(Collector):
     held: Mapping[HoldReason, int]
     report: Report | None
     is_red: bool
+    unsealed: tuple[int, float]
 
     def collect(self) -> Iterable[Metric]:
         yield from self._executions()
@@ -66,7 +67,7 @@ class _Scrape(Collector):
         yield _by("jobs", "Jobs by what holds them back.", "state", states)
         late = {"0.5": self.lateness.median, "0.95": self.lateness.p95, "1": self.lateness.greatest}
         known = {quantile: seconds for quantile, seconds in late.items() if seconds is not None}
-        about = "From the instant to the start, of what schedules began in the last 15 minutes."
+        about = "From the instant to the start in the last 15 minutes, or to now for what waits."
         yield _by("lateness_seconds", about, "quantile", known)
 
     def _queues(self) -> Iterable[Metric]:
@@ -95,6 +96,9 @@ class _Scrape(Collector):
         yield _one("open_breakers", "Hosts that no job calls now.", self.open_breakers)
         about = "Executions that wait for a host: its budget, a free place, or its breaker."
         yield _by("held_for_hosts", about, "reason", {reason.value: number for reason, number in self.held.items()})
+        waiting, seconds = self.unsealed
+        yield _one("audit_waiting", "Entries of the audit log without a place in its chain.", waiting)
+        yield _one("audit_waiting_seconds", "How long the first of those has waited.", seconds)
         yield _one("redis_up", "1 if Redis answers.", self.readiness.redis.ok)
         yield _one("database_seconds", "One round trip to Postgres.", seen.database_ms / 1000)
         yield _one(
@@ -134,6 +138,7 @@ async def metrics(call: Call) -> Response:
         held=await services.target_hosts.held_now(caller),
         report=services.self_check.report,
         is_red=services.self_check.is_red,
+        unsealed=await services.auditing.backlog(),
     )
     registry = CollectorRegistry(auto_describe=False)
     registry.register(scrape)

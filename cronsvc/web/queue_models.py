@@ -8,6 +8,7 @@ from cronsvc.services.paging import NameSort
 from cronsvc.web.job_models import PauseAnswer, documented
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
 from cronsvc.web.scalars import Instant, QueryCount, QueryFlag
+from cronsvc.web.selecting import Selecting
 
 Concurrency = Annotated[int, documented(minimum=1, maximum=100_000)]
 RatePerMinute = Annotated[int, documented(minimum=1, maximum=10_000_000)]
@@ -48,7 +49,7 @@ class QueueIn(RequestModel):
     rate_per_minute: RatePerMinute | None = None
 
 
-class SelectorIn(RequestModel):
+class SelectorIn(Selecting):
     """Which jobs: those that match everything given; all of the tags, any of the ids. Nothing given: all of them."""
 
     tags: Annotated[list[str], documented(minItems=1)] | None = None

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import structlog
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from cronsvc.domain.callback_token import CallbackGrant
@@ -172,7 +172,13 @@ class PathEndpoint:
     """ASGI application for one path: the routes that share it."""
 
     def __init__(
-        self, routes: Sequence[Route], services: Services, settings: WebSettings, failure_page: FailurePage
+        self,
+        routes: Sequence[Route],
+        services: Services,
+        settings: WebSettings,
+        failure_page: FailurePage,
+        *,
+        mounted: bool = False,
     ) -> None:
         self.routes = {route.method: route for route in routes}
         self.services = services
@@ -180,13 +186,13 @@ class PathEndpoint:
         self.failure_page = failure_page
         self.door = routes[0].door
         self.path = routes[0].path
+        self.mounted = mounted  # from outside: what is public there is counted, too
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
         try:
             with requested(request_id_of(request)):
                 response = await self._answer(request)
-            rate_limits.tell(request, response)
         except ClientDisconnect:
             return  # nobody is left to answer
         except CronsvcError as error:
@@ -194,6 +200,9 @@ class PathEndpoint:
         except Exception:
             log.exception(UNEXPECTED_ERROR, request_id=request_id_of(request), method=request.method, route=self.path)
             response = await self._failure(request, Refused(UNEXPECTED, UNEXPECTED.meaning))
+        rate_limits.tell(request, response)
+        if request.method == "HEAD" and isinstance(response, StreamingResponse):
+            response = _head_of(response)  # nobody would read what comes
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
@@ -226,24 +235,44 @@ class PathEndpoint:
 
     async def _callback(self, request: Request, route: Route) -> CallbackGrant | None:
         if route.access is TOKEN_IN_PATH:
-            return await callback_auth.path_grant(request, self.services.callbacks)
-        if route.takes_callback_token:
-            return await callback_auth.header_grant(request, self.services.callbacks)
-        return None
+            find: Callable[..., Awaitable[CallbackGrant | None]] = callback_auth.path_grant
+        elif route.takes_callback_token:
+            find = callback_auth.header_grant
+        else:
+            return None
+        try:
+            return await find(request, self.services.callbacks)
+        except Unauthenticated:
+            # Counted after it was looked up: each token is new here, so there are none that were good before.
+            if self.services.rate_limits is not None:
+                await self.services.rate_limits.take_denied(request)
+            raise
 
     async def _identify(self, request: Request, route: Route) -> Caller | None:
         if isinstance(route.access, Role):
-            find = auth.bearer_caller if route.door is Door.API else auth.session_caller
-            try:
-                caller = await find(request, self.services.access)
-            except Unauthenticated:
-                if route.door is Door.API and self.services.rate_limits is not None:
-                    await self.services.rate_limits.take_denied(request)
-                raise
-            return caller.acting_as(route.access)
+            return (await self._caller(request, route)).acting_as(route.access)
         if route.access is PUBLIC:
             return None
         raise UnprotectedRouteError(f"{route.method} {route.path}")  # create_app has refused it already
+
+    async def _caller(self, request: Request, route: Route) -> Caller:
+        """Who asks. One credential too many from an address costs no query, unless it was good before."""
+        limits, is_api = self.services.rate_limits, route.door is Door.API
+        find = auth.bearer_caller if is_api else auth.session_caller
+        credential = request.headers.get("authorization") if is_api else auth.session_token(request)
+        if limits is None:
+            return await find(request, self.services.access)
+        if credential is not None:
+            await limits.look_denied(request, credential)
+        try:
+            caller = await find(request, self.services.access)
+        except Unauthenticated:
+            if is_api or credential is not None:
+                await limits.take_denied(request)
+            raise
+        if credential is not None:
+            limits.known.add(credential)
+        return caller
 
     async def _count(
         self, request: Request, route: Route, identity: Caller | None, callback: CallbackGrant | None
@@ -258,6 +287,8 @@ class PathEndpoint:
             await limits.take(request, kind, f"execution:{callback.execution_id}")
         elif rate_limits.signs_in(route.name):
             await limits.take_sign_in(request)
+        elif self.mounted:
+            await limits.take_by_address(request, kind)
 
     async def _read_body(self, request: Request, route: Route) -> tuple[BaseModel | None, Any]:
         if route.body is None and route.takes_file is None:
@@ -286,6 +317,13 @@ class PathEndpoint:
         if self.door is Door.PAGE:
             return await self.failure_page(request, error)
         return problem_response(problem_of(error), request_id=request_id_of(request))
+
+
+def _head_of(response: StreamingResponse) -> Response:
+    """The answer without what would be streamed, nor a length that it has not."""
+    head = Response(status_code=response.status_code, headers=response.headers, background=response.background)
+    del head.headers["content-length"]
+    return head
 
 
 def request_id_of(request: Request) -> str:

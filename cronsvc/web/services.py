@@ -22,6 +22,7 @@ from cronsvc.services.jobs import Jobs
 from cronsvc.services.monitoring import Monitoring
 from cronsvc.services.queues import Queues
 from cronsvc.services.recoveries import Recoveries
+from cronsvc.services.rehearsing import Rehearsals
 from cronsvc.services.replaying import Replays
 from cronsvc.services.restore import Restore
 from cronsvc.services.secrets import Secrets
@@ -39,6 +40,7 @@ class Services:
     """The services the doors lead to. `rate_limits` None: nobody counts."""
 
     jobs: Jobs
+    rehearsals: Rehearsals
     executions: Executions
     explaining: Explaining
     history: History

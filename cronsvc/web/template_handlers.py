@@ -23,8 +23,10 @@ from cronsvc.web.answers import answer
 from cronsvc.web.bulk_handlers import item_problem
 from cronsvc.web.job_handlers import home_namespace, with_etag
 from cronsvc.web.job_models import JobIn, PageQuery
+from cronsvc.web.many import each
 from cronsvc.web.mapping import definition_answer, definition_of
 from cronsvc.web.models import api_names
+from cronsvc.web.rate_limits import WRITES
 from cronsvc.web.routing import Call
 from cronsvc.web.template_models import (
     ApplyAnswer,
@@ -133,7 +135,8 @@ async def apply_template(call: Call) -> Response:
         found = await templates.behind(template, caller, limit=MOST_ITEMS + 1)
         job_ids, more = found[:MOST_ITEMS], len(found) > MOST_ITEMS
     changed: dict[int, list[str]] = {}
-    outcomes = await call.services.bulk.each(job_ids, _applying(call, template, body, changed), dry_run=body.dry_run)
+    act = _applying(call, template, body, changed)
+    outcomes = await each(call, job_ids, act, kind=WRITES, dry_run=body.dry_run)
     items = [_item(outcome, changed) for outcome in outcomes]
     failed = sum(item.problem is not None for item in items)
     return answer(

@@ -23,12 +23,16 @@ class Throttle:
 
     def wait_seconds(self, source: str | None) -> int:
         """How long this source has to wait before it may try again; 0: not at all."""
+        if source is None:
+            return 0  # a Unix socket: everybody would wait for everybody
         count, end = self._failures.get(network_of(source), (0, 0.0))
         left = end - self._monotonic()
         return int(left) + 1 if count >= MOST_FAILURES and left > 0 else 0
 
     def failed(self, source: str | None) -> None:
-        """Count a failure."""
+        """Count a failure, where it has an address."""
+        if source is None:
+            return
         name, now = network_of(source), self._monotonic()
         count, end = self._failures.get(name, (0, 0.0))
         if end <= now:

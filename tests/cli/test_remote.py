@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx2
 import psycopg
 import pytest
 
@@ -46,6 +47,25 @@ def done(*arguments: str, **given: str) -> str:
     return finished.stdout
 
 
+def assert_documents(job_id: str, there: dict[str, str]) -> None:
+    """With `--json` commands print what the API answers, no more and no less."""
+    headers = {"Authorization": f"Bearer {there['CRONSVC_API_KEY']}"}
+    execution = done("trigger", "nightly", **there).strip()
+    with httpx2.Client(base_url=f"{there['CRONSVC_URL']}/api/v1", headers=headers) as http:
+        for command, path in (
+            (["jobs", "show", "nightly"], f"/jobs/{job_id}"),
+            (["jobs", "list"], "/jobs"),
+            (["executions", "list", "--job", "nightly"], f"/executions?jobId={job_id}"),
+            (["executions", "show", execution], f"/executions/{execution}"),
+            (["dead-letters", "list", "--job", "nightly"], "/dead-letters"),
+            (["explain", "nightly", "--at", "2096-03-08T03:00:00Z"], f"/jobs/{job_id}/explain?at=2096-03-08T03:00:00Z"),
+        ):
+            document = http.get(path).raise_for_status().json()
+            assert json.loads(done(*command, "--json", **there)) == document.get("items", document), command
+        assert json.loads(done("status", "--json", **there)).keys() == http.get("/status").json().keys()
+    assert done("executions", "cancel", execution, **there) == "CANCELLED\n"
+
+
 def test_a_job_is_made_changed_run_and_deleted_from_afar(
     there: dict[str, str], here: dict[str, str], tmp_path: Path
 ) -> None:
@@ -69,6 +89,24 @@ def test_a_job_is_made_changed_run_and_deleted_from_afar(
     assert wrong.returncode == 1 and "cronsvc: isActive: " in wrong.stderr
     assert "  0 4 * * *  " in done("jobs", "list", **there)
 
+    for command in (
+        ["trigger", "nightly", "--idempotency-key", "é"],
+        ["jobs", "edit", "nightly", "--set", "maxRuns=NaN"],
+        ["jobs", "show", "x" * 70_000],
+        ["jobs", "pause", "nightly", "--until", "9999-12-31T23:59:59-05:00"],
+    ):
+        refused = cronsvc(*command, **there)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+        assert refused.stderr.startswith("cronsvc: ") and "Error" not in refused.stderr
+    assert done("jobs", "edit", "nightly", "--set", "description=über\nalles", **there) == "3\n"
+    assert r"über\nalles" in done("jobs", "show", "nightly", **there)
+    assert r"\xfcber\nalles" in done("jobs", "show", "nightly", **there, PYTHONIOENCODING="ascii")
+    late = cronsvc("explain", "x" * 400, **there)
+    assert late.returncode == 1 and "cronsvc: name: " in late.stderr
+    late = cronsvc("explain", "nightly", "--at", "noon", **there)
+    assert late.returncode == 1 and "cronsvc: --at: " in late.stderr
+    assert_documents(job_id, there)
+
     assert done("jobs", "pause", "nightly", "--note", "holidays", **there) == "paused\n"
     assert done("jobs", "resume", "nightly", **there) == "active\n"
     execution = done("trigger", "nightly", "--params", '{"data": {"day": 1}}', **there).strip()
@@ -86,7 +124,8 @@ def test_a_job_is_made_changed_run_and_deleted_from_afar(
         conn.execute("UPDATE job_executions SET status = 'FAILED', end_time = now(), start_time = now()")
     assert execution in done("dead-letters", "list", **there)
     assert done("dead-letters", "resolve", execution, "--note", "by hand", **there) == f"{execution}  done\n"
-    assert done("jobs", "delete", "nightly", **there) == ""
+    assert done("jobs", "delete", "nightly", **there) == f"{job_id}  nightly\n"
+    assert json.loads(done("executions", "list", "--job", job_id, "--json", **there))[0]["id"] == int(execution)
     missing = cronsvc("jobs", "show", "nightly", **there)
     assert missing.returncode == 1 and "there is no job named 'nightly'" in missing.stderr
     with psycopg.connect(here["DATABASE_URL"]) as conn:
@@ -118,7 +157,15 @@ def test_what_is_wrong_with_the_way_there_is_a_sentence_without_the_key(there: d
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("{", "is not JSON"), ("[1]", "should be an object"), ('{"name": "x"}', "taskPayload")],
+    [
+        ("{", "is not JSON"),
+        ("[1]", "should be an object"),
+        ('{"name": "x"}', "taskPayload"),
+        ('\ufeff{"name": "x"}', "taskPayload"),
+        ('{"name": "x", "tags": [], "name": "y"}', "'name' is there twice"),
+        ("[" * 100_000, "is nested too deep"),
+        ('{"tags": ' + "[" * 600 + "]" * 600 + "}", "nested"),
+    ],
 )
 def test_a_file_that_is_no_job_is_refused(content: str, said: str, here: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "job.json"

@@ -21,7 +21,7 @@ from cronsvc.client import (
     answers,
 )
 from cronsvc.client.calls import Call
-from cronsvc.client.generated import calendars, executions, jobs, keys, probes
+from cronsvc.client.generated import calendars, callbacks, executions, jobs, keys, probes
 from cronsvc.client.talking import Failure, Reply, Send, Told, Wait, conversation
 
 ME = json.dumps({"actor": "key:x", "role": "viewer", "namespaces": None}).encode()
@@ -31,7 +31,8 @@ GONE = Reply(204, {}, b"")
 
 
 def problem(status: int, **headers: str) -> Reply:
-    document = {"type": "/problems/x", "title": "T", "status": status, "detail": "D", "requestId": "r1"}
+    kind = "not-found" if status == 404 else "x"
+    document = {"type": f"/problems/{kind}", "title": "T", "status": status, "detail": "D", "requestId": "r1"}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Reply(status, {"content-type": "application/problem+json", **named}, json.dumps(document).encode())
 
@@ -170,6 +171,36 @@ def test_an_error_says_whether_it_may_have_happened() -> None:
     surely_not = talk(keyed(), [NOT_SENT] * 4)[0]
     assert isinstance(unclear, Unreachable) and unclear.unclear
     assert isinstance(surely_not, Unreachable) and not surely_not.unclear
+
+
+def test_a_deletion_is_not_done_because_a_proxy_knows_no_such_place() -> None:
+    """Between two releases: 503, then the default page of whatever stands before the service."""
+    bare = Reply(404, {"content-type": "text/plain"}, b"default backend - 404")
+    error, _, tries = talk(delete(), [problem(503), bare])
+    assert isinstance(error, UnexpectedAnswer) and tries == 2 and "is this the URL of a cronsvc?" in str(error)
+    other = Reply(404, {"content-type": "application/problem+json"}, b'{"type": "https://other.example/gone"}')
+    assert isinstance(talk(delete(), [LOST, other])[0], NotFound)
+
+
+def test_the_end_of_an_attempt_is_said_again_only_by_its_own_token() -> None:
+    """With a token it is heard once; with an API key a second call would end the attempt that has begun since."""
+    ending = callbacks.complete_execution_by_id(7, status="failure", retry=True)
+    error, _, tries = talk(ending, [LOST])
+    assert isinstance(error, Unreachable) and error.unclear and tries == 1
+    assert talk(callbacks.complete_execution("token", status="failure", retry=True), [LOST] * 4)[2] == 4
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refusal_by_somebody_else_is_told_as_such(status: int) -> None:
+    error = talk(probes.get_health(), [Reply(status, {"content-type": "text/html"}, b"<h1>Sign in</h1>")])[0]
+    assert isinstance(error, UnexpectedAnswer) and str(status) in str(error)
+
+
+def test_an_error_without_words_says_its_status() -> None:
+    content = b'{"title": "Service Unavailable"}'
+    titled = Reply(500, {"content-type": "application/problem+json"}, content)
+    assert str(talk(keyed(), [titled])[0]) == "Service Unavailable"
+    assert str(talk(keyed(), [Reply(500, {"content-type": "application/problem+json"}, b"{}")])[0]).endswith("500")
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,22 @@
 
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import cast
 
 import pytest
 from openapi_spec_validator import validate
+from starlette.responses import Response, StreamingResponse
 
 from cronsvc.errors import ConfigError
 from cronsvc.services.access import Role
 from cronsvc.web import packs
 from cronsvc.web.app import Services, create_app
 from cronsvc.web.packs import load_routes
-from cronsvc.web.routing import TOKEN_IN_PATH, Door, Route
+from cronsvc.web.routing import TOKEN_IN_PATH, Call, Door, Route
 from tests.web.conftest import Client, http_client, services  # noqa: F401 a fixture
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +94,41 @@ def test_packs_that_cannot_be_loaded_or_told_apart(installed: list[EntryPoint]) 
     assert len(load_routes(installed=[*installed, *installed])) == 1
     with pytest.raises(ConfigError, match="two packs"):
         load_routes(installed=[*installed, EntryPoint("tags", "other:ROUTES", packs.GROUP)])
+
+
+async def test_what_a_pack_streams_is_not_kept_for_a_key_nor_sent_to_a_head(
+    services: Services,  # noqa: F811 the fixture
+    installed: list[EntryPoint],
+) -> None:
+    (good,) = load_routes(installed=installed)
+    begun: list[str] = []
+
+    async def pieces(call: Call) -> AsyncIterator[bytes]:
+        begun.append(call.request.method)
+        yield b"piece"
+
+    async def stream(call: Call) -> Response:
+        return StreamingResponse(pieces(call), media_type="text/plain", headers={"X-Kind": "stream"})
+
+    gets = replace(good, handler=stream, answer=None, query=None)
+    posts = replace(gets, method="POST", name="postTags", access=Role.OPERATOR, takes_idempotency_key=True)
+    app = create_app(services, more=[gets, posts])
+    key = await services.access.create_key(name="k", role=Role.OPERATOR, created_by="t")
+    async with http_client(app) as http:
+        client = Client(http, key)
+        head = await client.send("HEAD", good.path)
+        assert (head.status_code, head.headers["x-kind"], begun) == (200, "stream", [])
+        assert "content-length" not in head.headers
+        assert (await client.get(good.path)).content == b"piece"
+        found = [await client.post(good.path, headers={"Idempotency-Key": "k"}) for _ in range(2)]
+    assert [each.status_code for each in found] == [200, 409]
+    assert begun == ["GET", "POST"]
+
+
+def test_a_name_that_is_ours_is_refused_with_the_name_of_the_pack(installed: list[EntryPoint]) -> None:
+    (good,) = load_routes(installed=installed)
+    with pytest.raises(ConfigError, match="/api/v1/packs/tags: another route has the name listJobs"):
+        create_app(cast(Services, None), more=[replace(good, name="listJobs")])
 
 
 def test_the_readme_leads_there() -> None:

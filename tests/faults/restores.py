@@ -2,7 +2,8 @@
 
 Each play lets a service fire, takes a copy of its database while it does, lets it go on and ends it. Then a scheduler,
 a worker and an API start on the copy, in another Postgres cluster, beside the same Redis or one of their own. The
-target says what was sent. `python -m tests.faults restores` plays all of them.
+target says what was sent. One more play starts everything again where it was, with an empty Redis: that is no restore.
+`python -m tests.faults restores` plays all of them.
 """
 
 import argparse
@@ -13,9 +14,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,15 @@ BEATEN = "SELECT count(*) > 0 FROM schedulers WHERE heartbeat_at > started_at + 
 # A day has passed since the backup, as far as the copy can tell.
 OLD = "UPDATE service_identity SET noted_at = noted_at - interval '1 day'"
 
+# Five minutes: a machine that was switched on again would have been away for as long.
+YOUNG = "UPDATE service_identity SET noted_at = noted_at - interval '5 minutes'"
+# And reached by the same name, as in another network: nothing but the installation's own tells it.
+SAME_NAME = "UPDATE service_identity SET noted_at = noted_at - interval '5 minutes', addresses = '{}'"
+
+RESTART = "restart"
+PRODUCTION = {"CRONSVC_INSTALLATION": "production"}
+STAGING = {"CRONSVC_INSTALLATION": "staging"}
+
 # What the original counts up in two minutes; a copy from before it is behind by so much.
 TWO_MINUTES = 24
 
@@ -56,6 +66,8 @@ class Restored:
     own_redis: bool
     mode: str
     before_start: str = ""
+    original: Mapping[str, Any] = field(default_factory=dict)  # more of the environment of its processes
+    copy: Mapping[str, Any] = field(default_factory=dict)
 
 
 def dump(stage: Stage, folder: Path) -> None:
@@ -108,6 +120,14 @@ def from_base_backup(stage: Stage, folder: Path) -> Iterator[str]:
         yield make_conninfo(server.url, dbname=str(conninfo_to_dict(stage.database_url)["dbname"]))
 
 
+@contextmanager
+def at_a_port(stage: Stage, folder: Path) -> Iterator[str]:
+    """The same, reached at an address and not through a socket."""
+    with Postgres(folder, durable=False, settings={"max_connections": "200"}, port=free_port()) as server:
+        server.start()
+        yield make_conninfo(server.url, dbname=str(conninfo_to_dict(stage.database_url)["dbname"]))
+
+
 RESTORES: Sequence[Restored] = (
     Restored(
         "dump", "a dump in another cluster, with the same Redis", dump, from_dump, "other_server", False, "resume"
@@ -128,6 +148,18 @@ RESTORES: Sequence[Restored] = (
         "snapshot", "a base backup of yesterday, with a Redis of its own", base_backup, from_base_backup, "went_back",
         True, "skip", before_start=OLD,
     ),
+    Restored(
+        "young", "a snapshot, five minutes old, at another address, with a Redis of its own", base_backup, at_a_port,
+        "other_address", True, "skip", before_start=YOUNG,
+    ),
+    Restored(
+        "folder", "a copied data folder, seconds old, with the same Redis", base_backup, from_base_backup,
+        "other_address", False, "resume",
+    ),
+    Restored(
+        "staging", "five minutes old, under the same address, in another installation", base_backup, from_base_backup,
+        "other_installation", True, "resume", before_start=SAME_NAME, original=PRODUCTION, copy=STAGING,
+    ),
 )  # fmt: skip
 
 
@@ -145,7 +177,7 @@ def play_restore(house: Theatre, restored: Restored) -> float:
             with psycopg.connect(url, autocommit=True) as conn:
                 conn.execute(restored.before_start.encode())
         before, sent = _ask(url, EXECUTIONS), len(stage.calls())
-        told = {"DATABASE_URL": url}
+        told = {"DATABASE_URL": url, **restored.copy}
         if restored.own_redis:
             told["CRONSVC_REDIS_PREFIX"] = f"{stage.name}_own"
         woke = time.monotonic()
@@ -171,11 +203,44 @@ def play_restore(house: Theatre, restored: Restored) -> float:
         return seconds
 
 
-def _original(stage: Stage, restored: Restored, folder: Path) -> set[datetime]:
-    """Fire, take the copy meanwhile, go on, and end; returns the instants that succeeded."""
+def play_restart(house: Theatre) -> float:
+    """Everything is killed and starts again, and Redis knows nothing: it fires, and nobody has to confirm anything.
+
+    Returns the seconds until it does.
+    """
+    with house.stage("restart", **QUICK) as stage:
+        folder = stage.directory / "own"
+        stage.directory.chmod(0o711)
+        _define(stage)
+        base_backup(stage, folder)  # nobody has been here: it is no copy of anything
+        seconds, count = 0.0, 0
+        for life in ("first", "second", "third"):
+            with from_base_backup(stage, folder) as url:
+                woke = time.monotonic()
+                told: dict[str, Any] = {"DATABASE_URL": url, "CRONSVC_REDIS_PREFIX": f"{stage.name}_{life}"}
+                processes = [stage.start(role, **told) for role in ("scheduler", "worker")]
+                stage.until(partial(_has_fired, url, count + 3), f"fires in its {life} life")
+                seconds = time.monotonic() - woke
+                _end(processes)
+                count = len(_ask(url, SUCCEEDED))
+                assert _ask(url, "SELECT count(*) FROM audit_log WHERE entity = 'service'") == [(0,)], "it was fenced"
+        return seconds
+
+
+def _define(stage: Stage) -> None:
+    """The job of every play, which fires each second."""
     ((start,),) = stage.query("SELECT date_trunc('second', clock_timestamp()) + interval '3 seconds'")
     stage.define("steady", "ok", every_seconds=1, anchor=start, next_fire_time=start, misfire_policy="fire_all")
-    processes = [stage.start("scheduler"), stage.start("worker")]
+
+
+def _has_fired(url: str, times: int) -> bool:
+    return len(_ask(url, SUCCEEDED)) >= times
+
+
+def _original(stage: Stage, restored: Restored, folder: Path) -> set[datetime]:
+    """Fire, take the copy meanwhile, go on, and end; returns the instants that succeeded."""
+    _define(stage)
+    processes = [stage.start(role, **restored.original) for role in ("scheduler", "worker")]
     stage.until(lambda: len(stage.query(SUCCEEDED)) >= 3, "three fires")
     restored.take(stage, folder)
     here = len(stage.query(SUCCEEDED))
@@ -265,12 +330,12 @@ def _run(name: str, *arguments: str) -> None:
 
 def play_all(house: Theatre, *, times: int = 1, names: Sequence[str] = (), side_by_side: int = 2) -> list[Tally]:
     """Play each of them, or those named, so many times; nothing is raised, faults are in the tallies."""
-    chosen = [each for each in RESTORES if not names or each.name in names]
-    return run_plays(
-        [(Tally(each.name, each.what), partial(play_restore, house, each)) for each in chosen],
-        times=times,
-        side_by_side=side_by_side,
+    plays = [(Tally(each.name, each.what), partial(play_restore, house, each)) for each in RESTORES]
+    plays.append(
+        (Tally(RESTART, "no copy: all starts again where it was, Redis is empty"), partial(play_restart, house))
     )
+    chosen = [(tally, play) for tally, play in plays if not names or tally.name in names]
+    return run_plays(chosen, times=times, side_by_side=side_by_side)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -280,7 +345,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--side-by-side", type=int, default=2)
     parser.add_argument("names", nargs="*", help="restores; none: all")
     given = parser.parse_args(list(arguments))
-    known = {each.name for each in RESTORES}
+    known = {*(each.name for each in RESTORES), RESTART}
     if unknown := set(given.names) - known:
         parser.error(f"no such restore: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
     with theatre() as house:

@@ -1,4 +1,4 @@
-"""Two backups of a running service wake up elsewhere, with real servers and processes.
+"""Three backups of a running service wake up elsewhere, with real servers and processes.
 
 `python -m tests.faults restores` plays all of them.
 """
@@ -9,8 +9,8 @@ from tests.faults.crash_points import table
 from tests.faults.restores import RESTORES, play_all
 from tests.faults.stage import theatre
 
-# What only a look at the database's own numbers tells, and what only its timeline does.
-QUICK = ("dump-moved", "recovery")
+# What only a look at the database's own numbers tells, what only its timeline does, and what only its address does.
+QUICK = ("dump-moved", "recovery", "young")
 
 
 @pytest.mark.slow

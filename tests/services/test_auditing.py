@@ -229,6 +229,15 @@ async def test_a_writer_never_waits_for_a_sealer(db: Database, database_url: str
     assert await seal_audit(db) == 1
 
 
+async def test_sealing_sends_no_vacuum_away(db: Database, database_url: str) -> None:
+    await add(db, "first")
+    async with await psycopg.AsyncConnection.connect(database_url) as sealer:
+        await sealer.execute("SELECT cronsvc_seal_audit(10)")
+        async with await psycopg.AsyncConnection.connect(database_url) as vacuum:
+            for table in ("audit_chain", "audit_unsealed", "audit_log"):  # in the mode that vacuum takes
+                await vacuum.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE NOWAIT".encode())
+
+
 async def test_what_waits_is_told_and_not_taken_for_broken(db: Database, sealed: list[int]) -> None:
     await add(db, "waiting")
     found = await verdict(db)
@@ -253,7 +262,8 @@ async def test_the_auditor_verifies_by_sql_and_the_api_in_its_role(
         try:
             assert await seal_audit(scheduler) > 0
             with within(ROOT):
-                assert (await verdict(api)).intact
+                found = await verdict(api)
+                assert found.intact and found.unused_ids == 0
             red = Caller("key:red", Role.ADMIN, ("red",))
             with within(red):
                 batches = await Auditing(api).export(red, Wanted())
@@ -275,7 +285,7 @@ async def test_a_caller_with_namespaces_sees_theirs_and_verifies_nothing(db: Dat
     for refused in (auditing.verify(red), auditing.head(red)):
         with pytest.raises(Forbidden):
             await refused
-    with pytest.raises(InvalidInput):  # nor do they learn of entries by their ids
+    with pytest.raises(InvalidInput, match="there is no entry"):  # nor do they learn of entries by their ids
         await auditing.export(red, Wanted(), after_id=sealed[0])
 
 
@@ -296,13 +306,77 @@ async def test_an_export_goes_on_after_the_last_entry_of_the_one_before(
 ) -> None:
     monkeypatch.setattr("cronsvc.services.auditing.EXPORT_BATCH", 3)
     ids = [await add(db, n) for n in range(10)]
+    await seal_audit(db)
+    unsealed = await add(db, "unsealed")
     auditing, found = Auditing(db), list[int]()
     while True:
-        after = found[-1] if found else None
-        batches = await auditing.export(ROOT, Wanted(entity="thing"), after_id=after, limit=4)
-        more = [entry.id async for batch in batches for entry in batch]
+        more = await exported(db, found[-1] if found else None, limit=4)
         assert len(more) <= 4
         found += more
         if not more:
             break
     assert found == ids
+    with pytest.raises(InvalidInput, match="not sealed yet"):
+        await auditing.export(ROOT, Wanted(), after_id=unsealed)
+
+
+async def exported(db: Database, after: int | None, limit: int = 100) -> list[int]:
+    batches = await Auditing(db).export(ROOT, Wanted(entity="thing"), after_id=after, limit=limit)
+    return [entry.id async for batch in batches for entry in batch]
+
+
+async def test_who_exports_what_is_new_misses_no_entry_that_is_committed_late(db: Database, database_url: str) -> None:
+    """The earlier entry, by id and by instant, is seen after the later one has been exported."""
+    async with await psycopg.AsyncConnection.connect(database_url) as slow:
+        row = await (await slow.execute(ADD.format("slow").encode())).fetchone()
+        assert row is not None
+        quick = await add(db, "quick")
+        await seal_audit(db)
+        assert await exported(db, None) == [quick]
+        await slow.commit()
+    assert row[0] < quick
+    await seal_audit(db)
+    assert await exported(db, quick) == [row[0]]
+    assert await exported(db, row[0]) == []
+
+
+async def test_an_entry_that_waits_although_it_is_sealed_holds_up_nobody(db: Database, sealed: list[int]) -> None:
+    await fetch(db, "INSERT INTO audit_unsealed (audit_id) VALUES (%s), (%s) RETURNING 1", sealed[1], sealed[3])
+    last = await add(db, "next")
+    assert await seal_audit(db) == 1
+    assert await one(db, "SELECT audit_id FROM audit_chain WHERE place = 6") == (last,)
+    assert await one(db, "SELECT count(*) FROM audit_unsealed") == (0,)
+    assert (await verdict(db)).intact
+
+
+async def test_an_id_that_is_lost_does_not_hide_a_break_in_the_chain(
+    db: Database, database_url: str, sealed: list[int]
+) -> None:
+    await fetch(db, "INSERT INTO audit_unsealed (audit_id) VALUES (0) RETURNING 1")
+    assert (await verdict(db)).broken == Break(None, 0, "deleted")
+    async with past_the_triggers(database_url) as conn:
+        await conn.execute("UPDATE audit_log SET actor = 'nobody' WHERE id = %s", (sealed[2],))
+    for batch in (1, 100):
+        assert (await verdict(db, batch=batch)).broken == Break(3, sealed[2], "changed")
+
+
+@pytest.mark.parametrize("cut", [0, 2])
+async def test_an_end_that_is_cut_off_without_an_anchor_leaves_ids_that_nobody_has(
+    db: Database, database_url: str, sealed: list[int], cut: int
+) -> None:
+    """Also where everything is gone. That is no proof, for a change that is taken back leaves one as well."""
+    assert (await verdict(db)).unused_ids == 0
+    async with past_the_triggers(database_url) as conn:
+        await conn.execute("DELETE FROM audit_chain WHERE place > %s", (cut,))
+        await conn.execute("DELETE FROM audit_log WHERE id NOT IN (SELECT audit_id FROM audit_chain)")
+    found = await verdict(db)
+    assert found.intact and found.unused_ids == (sealed[-1] if cut == 0 else sealed[-1] - sealed[cut - 1])
+
+
+async def test_what_waits_is_counted_with_its_age(db: Database, sealed: list[int]) -> None:
+    assert await Auditing(db).backlog() == (0, 0.0)
+    for n in range(3):
+        await add(db, n)
+    await fetch(db, "UPDATE audit_unsealed SET added_at = added_at - interval '1 hour' RETURNING 1")
+    waiting, seconds = await Auditing(db).backlog()
+    assert waiting == 3 and 3600 <= seconds < 3700

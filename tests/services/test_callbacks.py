@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from cronsvc.domain.execution import Status, Ticket
+from cronsvc.domain.execution import ErrorDetail, Status, Ticket
 from cronsvc.errors import Conflict, Gone
 from cronsvc.services.callback_waits import end_silent
 from cronsvc.services.callbacks import Callbacks, Ending, Line, News
@@ -72,6 +72,15 @@ async def test_the_same_end_again_is_answered_and_another_is_refused(db: Databas
     with pytest.raises(Gone, match="it is SUCCESS"):
         await calls.progress(grant_of(ticket), News())
     assert len(await outcomes(db, ticket)) == 1
+
+
+async def test_no_terminal_will_act_on_what_a_target_says(db: Database) -> None:
+    ticket, _ = await taken_over(db)
+    said = Ending(False, error=ErrorDetail("disk_full", "\x1b[31mno\x9b room\n\tat all\x7f"))
+    await Callbacks(db).complete(grant_of(ticket), said)
+    row = await one(db, "SELECT error->>'message' FROM job_attempts")
+    assert row == ("\ufffd[31mno\ufffd room\n\tat all\ufffd",)
+    assert (await Callbacks(db).complete(grant_of(ticket), said)).repeated
 
 
 async def test_a_failure_is_tried_again_and_the_old_token_speaks_for_nothing(db: Database) -> None:

@@ -3,23 +3,27 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from cronsvc.domain.dependencies import DependsOn, Upstream
 from cronsvc.domain.schedule import Schedule
 from cronsvc.errors import Conflict, InvalidInput
 from cronsvc.services.job_limits import NEAR, JobLimits
 from cronsvc.services.jobs import Jobs
-from cronsvc.store.pool import Database
+from cronsvc.store import dependencies, job_quota
+from cronsvc.store import jobs as job_rows
+from cronsvc.store.pool import Conn, Database
 from tests.support.control import ALICE, Desk, definition
 from tests.support.rows import fetch, one
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def limited(db: Database, **limits: int) -> Jobs:
+def limited(db: Database, *, least_interval_seconds: int = 1, most_per_namespace: int = 10_000) -> Jobs:
     jobs = Desk(db).jobs
-    jobs._limits = JobLimits(**limits)
+    jobs._limits = JobLimits(least_interval_seconds, most_per_namespace)
     return jobs
 
 
@@ -88,3 +92,45 @@ async def test_creations_at_the_same_time_never_pass_the_limit(db: Database) -> 
     assert sum(not isinstance(each, BaseException) for each in made) == 3
     assert all(isinstance(each, Conflict) for each in made if isinstance(each, BaseException))
     assert await one(db, "SELECT count(*) FROM jobs") == (most,)
+
+
+async def test_far_from_the_limit_jobs_are_not_counted_at_each_creation(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[str] = []
+    real = job_quota.count
+
+    async def count(conn: Conn, namespace: str, *, most: int) -> int:
+        counted.append(namespace)
+        return await real(conn, namespace, most=most)
+
+    monkeypatch.setattr(job_quota, "count", count)
+    jobs = limited(db, most_per_namespace=10_000)
+    for n in range(5):
+        await jobs.create(definition(f"n-{n}"), ALICE)
+    await jobs.create(definition("n", namespace="other"), ALICE)
+    assert counted == ["default", "other"]
+
+
+async def test_creations_and_moves_wait_for_each_other_last_of_all(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for room holds rows of jobs: so who is waited for may ask for no more of them."""
+    jobs = limited(db, most_per_namespace=3)
+    upstream = await jobs.create(definition("upstream"), ALICE)
+    moved = await jobs.create(definition("moved", namespace="other"), ALICE)
+    done: list[str] = []
+    for module, name in ((job_rows, "insert"), (job_rows, "update"), (job_quota, "hold"), (dependencies, "named")):
+        real = getattr(module, name)
+
+        async def noted(*args: Any, _real: Any = real, _name: str = name, **options: Any) -> Any:
+            done.append(_name)
+            return await _real(*args, **options)
+
+        monkeypatch.setattr(module, name, noted)
+    after = DependsOn((Upstream(job_id=upstream.id),))
+    await jobs.create(definition("follower", schedule=Schedule(), depends_on=after), ALICE)
+    assert done == ["named", "insert", "hold"]
+    done.clear()
+    await jobs.edit(moved.id, lambda old: replace(old, namespace="default"), ALICE)
+    assert done == ["update", "hold"]

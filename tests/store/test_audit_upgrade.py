@@ -1,7 +1,9 @@
 """Entries from before the chain: an upgrade leaves them as they are, and they are sealed once, like any other."""
 
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -12,28 +14,30 @@ from psycopg.conninfo import make_conninfo
 import cronsvc.store.migrations
 from cronsvc.services.auditing import Auditing, seal_audit
 from cronsvc.services.callers import Caller, Role
-from cronsvc.store.migrations import HEAD, upgrade
+from cronsvc.store.migrations import HEAD, beside, upgrade
 from cronsvc.store.pool import Database
 from tests.support.servers import Embedded
 
 FILES = Path(cronsvc.store.migrations.__file__).parent / "sql"
 
 
-@pytest.fixture
-def old(postgres_server: Embedded) -> Iterator[str]:
-    """A database of the release before the chain, with three jobs."""
-    name = f"before_chain_{os.getpid()}"
+@pytest.fixture(params=["0012", "0018"])
+def old(postgres_server: Embedded, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database from before the chain with three jobs, and one whose upgrade stopped after the chain was made."""
+    stopped_at: str = request.param
+    name = f"before_chain_{os.getpid()}_{stopped_at}"
     with psycopg.connect(postgres_server.url, autocommit=True) as conn:
         conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     url = make_conninfo(postgres_server.url, dbname=name)
     with psycopg.connect(url) as conn:
         for file in sorted(FILES.glob("*.sql")):
-            if file.name < "0013":
+            if file.name[:4] <= stopped_at:
                 conn.execute(file.read_bytes())
+            if file.name.startswith("0012"):
+                for n in range(3):
+                    conn.execute('INSERT INTO jobs (name, task_payload) VALUES (%s, \'{"type": "T"}\')', (f"old-{n}",))
         conn.execute("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
-        conn.execute("INSERT INTO alembic_version VALUES ('0012')")
-        for n in range(3):
-            conn.execute('INSERT INTO jobs (name, task_payload) VALUES (%s, \'{"type": "T"}\')', (f"old-{n}",))
+        conn.execute("INSERT INTO alembic_version VALUES (%s)", (stopped_at,))
     yield url
     with psycopg.connect(postgres_server.url, autocommit=True) as conn:
         conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
@@ -41,7 +45,7 @@ def old(postgres_server: Embedded) -> Iterator[str]:
 
 async def test_old_entries_are_sealed_once_and_new_ones_after_them(old: str) -> None:
     with psycopg.connect(old) as conn:
-        before = conn.execute("SELECT to_jsonb(a)::text FROM audit_log a ORDER BY id").fetchall()
+        before = conn.execute("SELECT (to_jsonb(a) - 'request_id')::text FROM audit_log a ORDER BY id").fetchall()
     assert upgrade(old) == HEAD
     assert len(before) >= 3
     with psycopg.connect(old) as conn:
@@ -60,3 +64,40 @@ async def test_old_entries_are_sealed_once_and_new_ones_after_them(old: str) -> 
         assert found.intact and found.head.place == len(before) + 1
     finally:
         await db.close()
+
+
+@pytest.mark.parametrize("old", ["0018"], indirect=True)
+def test_changes_go_on_while_the_index_is_built_and_old_entries_are_queued(
+    old: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction that is open for long holds up the upgrade, and the upgrade holds up no other."""
+    monkeypatch.setattr(beside, "STRETCH", 2)
+    add = 'INSERT INTO jobs (name, task_payload) VALUES (%s, \'{"type": "T"}\')'
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(old, autocommit=True) as other:
+        with psycopg.connect(old) as long:
+            long.execute(add, ("long",))
+            upgrading = pool.submit(upgrade, old)
+            building = "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database())"
+            soon = time.monotonic() + 30
+            while other.execute(building).fetchone() != (True,):
+                assert time.monotonic() < soon and not upgrading.done()
+            other.execute("SET lock_timeout = '1s'")
+            for n in range(3):
+                other.execute(add, (f"meanwhile-{n}",))
+            assert not upgrading.done()
+        assert upgrading.result(60) == HEAD
+        whole = other.execute(
+            "SELECT count(*), count(u.audit_id), count(c.audit_id) FROM audit_log AS a"
+            " LEFT JOIN audit_unsealed AS u ON u.audit_id = a.id LEFT JOIN audit_chain AS c ON c.audit_id = a.id"
+        ).fetchone()
+    assert whole is not None and whole[0] >= 7 and whole == (whole[0], whole[0], 0)
+
+
+@pytest.mark.parametrize("old", ["0018"], indirect=True)
+def test_an_index_that_was_left_unfinished_is_built_again(old: str) -> None:
+    with psycopg.connect(old, autocommit=True) as conn:
+        conn.execute("CREATE INDEX audit_log_at ON audit_log (at, id)")
+        conn.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'audit_log_at'::regclass")
+        assert upgrade(old) == HEAD
+        valid = conn.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = 'audit_log_at'::regclass").fetchone()
+    assert valid == (True,)

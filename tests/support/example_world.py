@@ -75,7 +75,7 @@ async def url(world: World) -> str:
 
 
 @thing
-async def key(world: World) -> str:
+async def api_key(world: World) -> str:
     return world.key
 
 
@@ -105,7 +105,7 @@ async def old_key(world: World) -> str:
 
 
 @thing
-async def session(world: World) -> str:
+async def session_cookie(world: World) -> str:
     name = f"examples-{next(world.serial)}"
     bearer = await world.services.access.create_key(name=name, role=Role.ADMIN, created_by="tests")
     token, _ = await world.services.access.open_session(bearer, None)

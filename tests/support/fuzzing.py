@@ -193,7 +193,7 @@ async def known(world: World, route: Route) -> Known:
             found.bodies.append(said.body)
         if route.takes_file:
             found.file = said.command.split("'\n", 1)[-1].rpartition("\n")[0]
-        if set(example.variables) <= {"CRONSVC_URL", "CRONSVC_KEY"}:
+        if set(example.variables) <= {"CRONSVC_URL", "CRONSVC_API_KEY"}:
             break
     return found
 

@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 ROLES = ("cronsvc_api", "cronsvc_scheduler", "cronsvc_worker", "cronsvc_auditor")
 PASSWORD = "of a test"
 
-_ROLES_SQL = Path(__file__).parents[2] / "sql/roles.sql"
+ROLES_SQL = Path(__file__).parents[2] / "sql/roles.sql"
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def logins(database_url: str, *, again: bool = False) -> Iterator[dict[str, str]
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")  # as Postgres 14 has it
         for _ in range(2 if again else 1):  # again, as after an upgrade
-            conn.execute(_ROLES_SQL.read_bytes())
+            conn.execute(ROLES_SQL.read_bytes())
         for role in ROLES:
             conn.execute(
                 sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE {}").format(
@@ -37,3 +37,11 @@ def logins(database_url: str, *, again: bool = False) -> Iterator[dict[str, str]
             conn.execute(sql.SQL("DROP ROLE {}").format(name))
             conn.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
             conn.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+def grant(database_url: str, what: str, role: str) -> None:
+    """As the owner: give a role what `sql/roles.sql` does not. `{database}` in `what` is this one's name."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        database = sql.Identifier(conn.info.dbname).as_string(conn)
+        to = sql.Identifier(role).as_string(conn)
+        conn.execute(f"GRANT {what.format(database=database)} TO {to}".encode())

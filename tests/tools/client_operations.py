@@ -18,8 +18,11 @@ from tests.tools.client_types import Schema, quoted
 FIELDS_OF = {"JobPatch": "JobDocument"}
 """Bodies that the document leaves open, because what is left out of them matters, and what they may hold."""
 
-REPEATABLE = ("previewSchedule", "completeExecution", "completeExecutionById")
-"""POSTs without a key that do no more the second time: one changes nothing, the others say `repeated`."""
+REPEATABLE = ("previewSchedule", "completeExecution")
+"""POSTs without a key that do no more the second time: one changes nothing, a callback token speaks for one attempt.
+
+`completeExecutionById` is none of them: with an API key it ends whichever attempt is there when it arrives.
+"""
 
 _LISTED = ("items", "nextCursor")
 

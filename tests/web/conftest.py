@@ -33,6 +33,7 @@ from cronsvc.services.jobs import Jobs
 from cronsvc.services.monitoring import Monitoring
 from cronsvc.services.queues import Queues
 from cronsvc.services.recoveries import Recoveries
+from cronsvc.services.rehearsing import Rehearsals
 from cronsvc.services.replaying import Replays
 from cronsvc.services.restore import Restore
 from cronsvc.services.sealing import Keyring, new_key
@@ -102,8 +103,10 @@ async def serving(db: Database, redis_url: str) -> AsyncIterator[Services]:
     executors = load_executors(ExecutorSettings(egress_allow=("127.0.0.1",), public_url="http://cronsvc.test"))
     dispatcher = Dispatcher(db, broker, redispatch=timedelta(seconds=5))
     try:
+        jobs = Jobs(db, executors, dispatcher)
         yield Services(
-            jobs=Jobs(db, executors, dispatcher),
+            jobs=jobs,
+            rehearsals=Rehearsals(jobs),
             executions=Executions(db),
             explaining=Explaining(db),
             history=History(db),

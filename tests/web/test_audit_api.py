@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import psycopg
 
@@ -70,20 +71,24 @@ async def test_bad_questions_are_named(admin: Client) -> None:
         assert field in reasons(response)
 
 
-async def test_a_namespace_is_a_wall(services: Services, admin: Client) -> None:
+async def test_a_namespace_is_a_wall(services: Services, admin: Client, db: Database) -> None:
     await admin.make_job(name="a", namespace="red")
     await admin.make_job(name="b", namespace="blue")
     key = await services.access.create_key(name="red", roles={"red": Role.ADMIN}, created_by="tests")
     red = Client(admin.http, key)
     assert {each["namespace"] for each in (await red.get("/api/v1/audit")).json()["items"]} == {"red"}
+    await seal_audit(db)
     lines = (await red.get("/api/v1/audit/export")).text.splitlines()
+    assert lines
     assert {json.loads(line)["namespace"] for line in lines} == {"red"}
     assert (await red.get("/api/v1/audit/verify")).status_code == 403
 
 
-async def test_the_same_entries_as_lines_and_as_a_table(admin: Client) -> None:
+async def test_the_same_entries_as_lines_and_as_a_table(admin: Client, db: Database) -> None:
     for name in ("plain", "=HYPERLINK(1)", 'with "quotes", and ä'):
         await admin.make_job(name=name)
+    await seal_audit(db)
+    await admin.make_job(name="not sealed yet")
     response = await admin.get("/api/v1/audit/export", params={"entity": "job"})
     assert response.headers["content-type"] == "application/x-ndjson"
     assert response.headers["content-disposition"] == 'attachment; filename="audit.ndjson"'
@@ -98,12 +103,27 @@ async def test_the_same_entries_as_lines_and_as_a_table(admin: Client) -> None:
     assert [json.loads(line)["id"] for line in rest.text.splitlines()] == [lines[2]["id"]]
 
 
+async def test_sealing_that_stands_still_shows_in_the_metrics(admin: Client, db: Database) -> None:
+    await admin.make_job()
+
+    async def measured(name: str) -> float:
+        found = re.search(rf"^cronsvc_{name} (\S+)$", (await admin.get("/metrics")).text, re.MULTILINE)
+        assert found is not None
+        return float(found[1])
+
+    assert await measured("audit_waiting") > 0
+    assert await measured("audit_waiting_seconds") > 0
+    await seal_audit(db)
+    assert await measured("audit_waiting") == await measured("audit_waiting_seconds") == 0
+
+
 async def test_verify_tells_the_head_and_the_first_broken_entry(admin: Client, db: Database, database_url: str) -> None:
     job = await admin.make_job()
     before = (await admin.get("/api/v1/audit/verify")).json()
     assert before["intact"] and before["head"]["waiting"] > 0 and before["head"]["anchor"] is None
     await seal_audit(db)
     good = (await admin.get("/api/v1/audit/verify")).json()
+    assert good["unusedIds"] == 0
     assert good["intact"] and good["broken"] is None and good["nextCursor"] is None and good["head"]["waiting"] == 0
     anchor = good["head"]["anchor"]
     assert anchor == f"{good['head']['place']}:{good['head']['hash']}"

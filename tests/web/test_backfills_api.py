@@ -150,6 +150,9 @@ async def test_a_recovery_through_the_api(operator: Client, job: dict[str, Any],
     assert [(child["mode"], child["recoveryId"]) for child in children] == [("missed", recovery["id"])]
     assert (await operator.post(f"{path}/cancel")).json()["status"] == "cancelled"
     assert "selector" in reasons(await operator.post("/api/v1/recoveries", json=window(0, 3)))
+    for name in ("namespace", "queue", "namePrefix", "tags", "jobIds"):  # which could be read as none or as all
+        nothing = await operator.post("/api/v1/recoveries", json=window(0, 3, selector={name: None}))
+        assert list(reasons(nothing)) == [f"selector.{name}"]
     unknown = await operator.post("/api/v1/recoveries", json=window(0, 3, selector={"prefix": "x"}))
     assert list(reasons(unknown)) == ["selector.prefix"]
 

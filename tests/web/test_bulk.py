@@ -111,6 +111,7 @@ async def test_each_job_asks_for_the_rights_it_asks_for_alone(
         ({"action": "delete", "jobIds": [1], "selector": {"tags": ["a"]}}, {"jobIds"}),
         ({"action": "delete", "selector": {}}, {"selector"}),
         ({"action": "delete", "selector": {"tags": []}}, {"tags"}),
+        ({"action": "delete", "selector": {"tags": ["a"], "group": None}}, {"selector.group"}),
         ({"action": "create"}, {"jobs"}),
         ({"action": "update", "jobIds": [1]}, {"patch"}),
         ({"action": "pause", "jobIds": [1], "patch": {}}, {"patch"}),

@@ -5,8 +5,10 @@ import contextlib
 import json
 import logging
 import re
+import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -275,6 +277,49 @@ async def test_a_service_that_does_not_answer_in_time_is_asked_again(
     assert len(flaky.requests) == 2 and await jobs_named(db, "once") == 1
 
 
+async def test_a_revocation_whose_answer_was_lost_is_done(flaky: FlakyProxy, keys: dict[Role, str]) -> None:
+    async with through(flaky, keys[Role.ADMIN]) as admin:
+        made = await admin.keys.create(name="deploy", role="viewer")
+        flaky.script = [DROP_AFTER]
+        assert (await admin.keys.revoke(made.key_id)).revoked_at is not None
+    assert len(flaky.requests) == 3
+
+
+@pytest.fixture
+def full() -> Iterator[str]:
+    """A URL where nobody takes connections: the queue of those that wait is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def test_where_no_connection_is_made_nothing_has_happened_for_both_clients(full: str) -> None:
+    """A PATCH is sent once, unless it surely did not arrive."""
+    retries, timeouts = Retries(tries=2, first_wait=0.01), Timeouts(per_try=0.4, total=20)
+
+    def sync() -> None:
+        with Client(full, "csk_x", retries=retries, timeouts=timeouts) as client:
+            client.jobs.patch(1, name="x")
+
+    async def later() -> None:
+        async with AsyncClient(full, "csk_x", retries=retries, timeouts=timeouts) as client:
+            await client.jobs.patch(1, name="x")
+
+    for act in (asyncio.to_thread(sync), later()):
+        began = time.monotonic()
+        with pytest.raises(Unreachable, match="no connection was made") as nobody:
+            await act
+        assert not nobody.value.unclear and full in str(nobody.value)
+        assert time.monotonic() - began > 0.7  # two tries
+
+
 async def test_the_sync_client_repeats_as_well(flaky: FlakyProxy, keys: dict[Role, str], db: Database) -> None:
     flaky.script = [DROP_AFTER, Answered(503), DROP_BEFORE]
     retries, timeouts = Retries(tries=4, first_wait=0.01), Timeouts(per_try=1.0, total=30)
@@ -333,6 +378,11 @@ async def test_an_answer_has_a_largest_length(
             await client.service.me()
 
 
+def refused_callback(client: Client) -> None:
+    with pytest.raises(Unauthenticated):
+        client.callbacks.report_progress("hunter2222")
+
+
 async def test_the_key_is_told_to_nobody(
     flaky: FlakyProxy, keys: dict[Role, str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -344,6 +394,11 @@ async def test_the_key_is_told_to_nobody(
             with pytest.raises(Unreachable) as lost:
                 await client.service.me()
             told += [repr(lost.value), str(lost.value)]
+            with pytest.raises(Unauthenticated):
+                await client.callbacks.complete_execution("hunter2222", status="success")
+        await in_thread(flaky.url, key, refused_callback)
+    ours = [each.getMessage() for each in caplog.records if not each.name.startswith("uvicorn")]
+    assert sum("/callbacks/…/" in each for each in ours) == 2 and not [each for each in ours if "hunter2222" in each]
     error: BaseException | None = lost.value
     while error is not None:
         told.append(f"{error!r} {vars(error)}")

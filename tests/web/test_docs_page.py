@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
+from cronsvc.config import Settings
 from cronsvc.web.app import WebSettings, create_app, route_table
 from cronsvc.web.curl_examples import load_examples
 from cronsvc.web.page import Pages
@@ -89,9 +90,16 @@ def test_every_route_is_shown_with_its_example(page: Page, app: Starlette) -> No
 
 def test_what_an_example_needs_is_told_before_the_first(page: Page) -> None:
     needed = {variable for example in load_examples().values() for variable in example.variables}
-    told = {"CRONSVC_URL", "CRONSVC_KEY"} | set(re.findall(r"\$(\w+)", page.texts["intro"]))
+    told = {"CRONSVC_URL", "CRONSVC_API_KEY"} | set(re.findall(r"\$(\w+)", page.texts["intro"]))
     assert not {variable for variable in needed - told if not variable.endswith("_ID")}
-    assert all(f"export {variable}=" in page.texts["intro"] for variable in ("CRONSVC_URL", "CRONSVC_KEY"))
+    assert all(f"export {variable}=" in page.texts["intro"] for variable in ("CRONSVC_URL", "CRONSVC_API_KEY"))
+
+
+def test_what_the_page_exports_does_no_harm_to_the_command_line(page: Page) -> None:
+    """In the same shell commands run, and they refuse a CRONSVC_ variable that they do not know."""
+    known = {field.alias for field in Settings.model_fields.values()}
+    named = {name for text in page.texts.values() for name in re.findall(r"\bCRONSVC_[A-Z_]+\b", text)}
+    assert {"CRONSVC_URL", "CRONSVC_API_KEY"} <= named <= known
 
 
 def test_every_schema_is_shown_with_its_fields(page: Page, app: Starlette) -> None:

@@ -95,8 +95,14 @@ async def test_too_many_fires_to_compare_are_compared_as_far_as_it_goes(operator
     found = await plan(operator, job, {"cronExpression": None, "every": "PT1S"})
     assert found["complete"] is False
     reached = datetime.fromisoformat(found["until"]) - datetime.fromisoformat(found["from"])
-    assert timedelta(hours=5) < reached < timedelta(hours=6)
-    assert 19_990 <= found["added"]["count"] <= 20_000
+    assert timedelta(hours=13) < reached < timedelta(hours=14)
+    assert 49_990 <= found["added"]["count"] <= 50_000
+
+
+async def test_a_job_of_every_minute_is_compared_to_the_end(operator: Client) -> None:
+    job = await operator.make_job()
+    found = await plan(operator, job, {"cronExpression": "* * * * *"})
+    assert found["complete"] is True and found["added"]["count"] >= 30 * 1440 - 31
 
 
 async def test_what_is_due_is_on_its_way_at_once(operator: Client, db: Database) -> None:

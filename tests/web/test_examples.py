@@ -156,7 +156,7 @@ def test_the_example_is_honest(name: str) -> None:
     assert '"$CRONSVC_URL' in example.command
     if route.door is Door.API:
         assert example.status in {route.status, *(status for status, _ in route.other_answers)}, "show it succeed"
-        assert ("$CRONSVC_KEY" in example.command) is isinstance(route.access, Role)
+        assert ("$CRONSVC_API_KEY" in example.command) is isinstance(route.access, Role)
         operation = DOCUMENT["paths"][route.path][route.method.lower()]
         assert [sample["source"] for sample in operation["x-codeSamples"]] == [example.command]
         if route.body is not None and not route.body_optional:

@@ -92,6 +92,7 @@ INVALID: list[tuple[dict[str, Any], str, str]] = [
     ({"timezone": "Mars/Olympus"}, "timezone", "Mars/Olympus"),
     ({"name": ""}, "name", "1 to 255"),
     ({"name": "a\tb"}, "name", "control character"),
+    ({"description": "no\x9b2J"}, "description", "control character"),
     ({"name": None}, "name", "must be text, not null"),
     ({"cron_expression": "* * * * *"}, "cron_expression", "did you mean cronExpression?"),
     ({"cron": "* * * * *"}, "cron", "did you mean cronExpression?"),

@@ -89,6 +89,12 @@ async def test_pausing_everything_answers_as_the_seed_says_with_counts(operator:
         ({"tags": []}, "tags"),
         ({"jobIds": []}, "jobIds"),
         ({"namePrefix": ""}, "namePrefix"),
+        ({"tags": None}, "tags"),
+        ({"jobIds": None}, "jobIds"),
+        ({"namePrefix": None}, "namePrefix"),
+        ({"namespace": None}, "namespace"),
+        ({"group": None}, "group"),
+        ({"queue": None, "tags": ["nightly"]}, "queue"),
         ({"jobIds": [0]}, "jobIds.0"),
         ({"tag": "x"}, "tag"),
         ({"until": "2020-01-01T00:00:00Z"}, "until"),
@@ -99,6 +105,9 @@ async def test_a_selector_that_could_be_misread_is_refused(operator: Client, bod
     response = await operator.post("/api/v1/jobs/pause", json=body)
     assert (response.status_code, set(reasons(response))) == (422, {field}), response.text
     assert (await operator.get("/api/v1/jobs")).json()["items"][0]["pause"] is None
+    if "until" not in body:
+        resumed = await operator.post("/api/v1/jobs/resume", json=body)
+        assert (resumed.status_code, set(reasons(resumed))) == (422, {field}), resumed.text
 
 
 async def test_a_repeated_trigger_is_replayed_by_id_and_by_name(operator: Client, db: Database) -> None:

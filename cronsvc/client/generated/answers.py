@@ -118,6 +118,7 @@ class AuditVerdict(Answer):
     broken: AuditBreak | None
     next_cursor: str | None
     head: AuditHead
+    unused_ids: int
 
 
 class BackfillCounts(Answer):

@@ -100,7 +100,7 @@ def export_audit(
     after_id: int | None = None,
     limit: int | None = None,
 ) -> Call[str]:
-    """Export the audit log as NDJSON or CSV, oldest first. Needs the role admin."""
+    """Export the audit log as NDJSON or CSV, in the order of its chain. Needs the role admin."""
     return call(
         "exportAudit",
         "GET",

@@ -108,5 +108,4 @@ def complete_execution_by_id(
             "error": error,
             "retry": retry,
         },
-        is_repeatable=True,
     )

@@ -51,12 +51,12 @@ def change_jobs(
 
 def pause_jobs(
     *,
-    tags: Sequence[str] | Unset | None = UNSET,
-    namespace: str | Unset | None = UNSET,
-    group: str | Unset | None = UNSET,
-    queue: str | Unset | None = UNSET,
-    name_prefix: str | Unset | None = UNSET,
-    job_ids: Sequence[int] | Unset | None = UNSET,
+    tags: Sequence[str] | Unset = UNSET,
+    namespace: str | Unset = UNSET,
+    group: str | Unset = UNSET,
+    queue: str | Unset = UNSET,
+    name_prefix: str | Unset = UNSET,
+    job_ids: Sequence[int] | Unset = UNSET,
     note: str | Unset | None = UNSET,
     until: datetime | Unset | None = UNSET,
     idempotency_key: str | None = None,
@@ -83,12 +83,12 @@ def pause_jobs(
 
 def resume_jobs(
     *,
-    tags: Sequence[str] | Unset | None = UNSET,
-    namespace: str | Unset | None = UNSET,
-    group: str | Unset | None = UNSET,
-    queue: str | Unset | None = UNSET,
-    name_prefix: str | Unset | None = UNSET,
-    job_ids: Sequence[int] | Unset | None = UNSET,
+    tags: Sequence[str] | Unset = UNSET,
+    namespace: str | Unset = UNSET,
+    group: str | Unset = UNSET,
+    queue: str | Unset = UNSET,
+    name_prefix: str | Unset = UNSET,
+    job_ids: Sequence[int] | Unset = UNSET,
     idempotency_key: str | None = None,
 ) -> Call[answers.JobsChanged]:
     """Resume all jobs, or those that a selector names. Needs the role operator."""

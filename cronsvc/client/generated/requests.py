@@ -30,7 +30,7 @@ class BackoffIn(Part):
 class BulkSelectorIn(Part):
     """Which jobs: those that match everything given, all of the tags. At least one must be given."""
 
-    tags: Sequence[str] | None = None
+    tags: Sequence[str] = ()
     namespace: str | None = None
     group: str | None = None
     queue: str | None = None
@@ -118,7 +118,7 @@ class SelectorIn(Part):
     tags: Sequence[str] = ()
     queue: str | None = None
     name_prefix: str | None = None
-    job_ids: Sequence[int] | None = None
+    job_ids: Sequence[int] = ()
 
 
 class TaskPayloadIn(Part):

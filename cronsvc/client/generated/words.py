@@ -78,6 +78,8 @@ FenceReason = Open[
         "other_server",
         "other_database",
         "went_back",
+        "other_address",
+        "other_installation",
     ]
 ]
 MisfirePolicy = Open[

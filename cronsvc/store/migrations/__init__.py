@@ -16,7 +16,7 @@ import psycopg
 
 from cronsvc.errors import Unavailable
 
-HEAD = "0017"
+HEAD = "0020"
 """The revision this release was written for; a test holds it equal to the newest file in `versions/`."""
 
 LOCK_WAIT_SECONDS = 600.0

@@ -2,7 +2,7 @@
 
 #: createTemplate 201
 curl "$CRONSVC_URL/api/v1/templates" \
-  -H "Authorization: Bearer $CRONSVC_KEY" -H "Content-Type: application/json" \
+  -H "Authorization: Bearer $CRONSVC_API_KEY" -H "Content-Type: application/json" \
   -d '{
     "name": "customer-sync",
     "description": "One sync for each customer, every morning",
@@ -19,14 +19,14 @@ curl "$CRONSVC_URL/api/v1/templates" \
   }'
 
 #: listTemplates 200
-curl "$CRONSVC_URL/api/v1/templates?sort=name&limit=20" -H "Authorization: Bearer $CRONSVC_KEY"
+curl "$CRONSVC_URL/api/v1/templates?sort=name&limit=20" -H "Authorization: Bearer $CRONSVC_API_KEY"
 
 #: getTemplate 200
-curl "$CRONSVC_URL/api/v1/templates/$TEMPLATE_ID" -H "Authorization: Bearer $CRONSVC_KEY"
+curl "$CRONSVC_URL/api/v1/templates/$TEMPLATE_ID" -H "Authorization: Bearer $CRONSVC_API_KEY"
 
 #: replaceTemplate 200
 curl -X PUT "$CRONSVC_URL/api/v1/templates/$TEMPLATE_ID" \
-  -H "Authorization: Bearer $CRONSVC_KEY" -H "Content-Type: application/json" -H 'If-Match: "1"' \
+  -H "Authorization: Bearer $CRONSVC_API_KEY" -H "Content-Type: application/json" -H 'If-Match: "1"' \
   -d '{
     "name": "nightly-report",
     "parameters": [{"name": "team"}],
@@ -39,20 +39,20 @@ curl -X PUT "$CRONSVC_URL/api/v1/templates/$TEMPLATE_ID" \
   }'
 
 #: deleteTemplate 204
-curl -X DELETE "$CRONSVC_URL/api/v1/templates/$TEMPLATE_ID" -H "Authorization: Bearer $CRONSVC_KEY"
+curl -X DELETE "$CRONSVC_URL/api/v1/templates/$TEMPLATE_ID" -H "Authorization: Bearer $CRONSVC_API_KEY"
 
 #: listTemplateRevisions 200
-curl "$CRONSVC_URL/api/v1/templates/$TEMPLATE_ID/revisions" -H "Authorization: Bearer $CRONSVC_KEY"
+curl "$CRONSVC_URL/api/v1/templates/$TEMPLATE_ID/revisions" -H "Authorization: Bearer $CRONSVC_API_KEY"
 
 #: createJobFromTemplate 201
 curl "$CRONSVC_URL/api/v1/templates/$TEMPLATE_ID/jobs" \
-  -H "Authorization: Bearer $CRONSVC_KEY" -H "Content-Type: application/json" \
+  -H "Authorization: Bearer $CRONSVC_API_KEY" -H "Content-Type: application/json" \
   -d '{"values": {"team": "billing"}, "overrides": {"tags": ["finance"], "maxAttempts": 5}}'
 
 #: applyTemplate 200 TEMPLATE_ID=changed_template
 curl "$CRONSVC_URL/api/v1/templates/$TEMPLATE_ID/apply" \
-  -H "Authorization: Bearer $CRONSVC_KEY" -H "Content-Type: application/json" \
+  -H "Authorization: Bearer $CRONSVC_API_KEY" -H "Content-Type: application/json" \
   -d '{"dryRun": true}'
 
 #: listGroups 200 with=job
-curl "$CRONSVC_URL/api/v1/groups?namespace=default" -H "Authorization: Bearer $CRONSVC_KEY"
+curl "$CRONSVC_URL/api/v1/groups?namespace=default" -H "Authorization: Bearer $CRONSVC_API_KEY"

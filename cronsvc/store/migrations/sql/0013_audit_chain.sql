@@ -3,12 +3,11 @@
 -- Entries are chained after their commit, by a scheduler, in batches: a chain that grows at the insert would hold one lock from
 -- there to the commit in every transaction that changes anything, and ids are no order to chain by, for they have gaps and
 -- commit out of order. So each entry leaves its id in audit_unsealed in its own transaction, and whoever seals takes what has
--- been committed by then and gives it the next places. Entries from before this migration wait there like any other.
+-- been committed by then and gives it the next places. Entries from before this migration are put there by 0019, which takes its
+-- time without a lock: nothing below is more than a moment's work, however long the log is.
 
 ALTER TABLE audit_log ADD COLUMN request_id text DEFAULT nullif(current_setting('cronsvc.request_id', true), '');
 COMMENT ON COLUMN audit_log.request_id IS 'The X-Request-Id of the request, which the log of the API process has as well.';
-CREATE INDEX audit_log_at ON audit_log (at, id);
-COMMENT ON INDEX audit_log_at IS 'Serves the list of entries and its export, by time.';
 
 CREATE TABLE audit_chain (
     place     bigint PRIMARY KEY,
@@ -27,7 +26,6 @@ CREATE TABLE audit_unsealed (
     added_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE audit_unsealed IS 'Entries of audit_log that have no place in audit_chain yet; usually for a few seconds.';
-INSERT INTO audit_unsealed (audit_id) SELECT id FROM audit_log;
 
 CREATE TRIGGER audit_chain_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_chain
     FOR EACH STATEMENT EXECUTE FUNCTION cronsvc_append_only();
