@@ -4,7 +4,7 @@
 raises one ConfigError that lists every fault, with a suggestion for a misspelt name. An empty variable counts as unset.
 A secret may come from a file named by `<NAME>_FILE`, and no message ever repeats one.
 
-pydantic checks the values; the names, the `_FILE` variants and the seeds' DB_* and REDIS_* are ours, so
+pydantic checks the values; the names, the `_FILE` variants and the parts of URLs, DB_* and REDIS_*, are ours, so
 pydantic-settings would add an import of 0.3 s to every start and nothing else.
 """
 
@@ -249,7 +249,7 @@ class Settings(LimitSettings, ClientSettings):
         return self.redis_url.get_secret_value()
 
 
-SEED_NAMES: Mapping[str, str] = {
+URL_PARTS: Mapping[str, str] = {
     "DB_HOST": "with the next four, in place of `DATABASE_URL`: host name, address or socket folder",
     "DB_PORT": "5432",
     "DB_USER": "",
@@ -301,7 +301,7 @@ def environment_table() -> str:
         default = "" if field.default in (None, (), {}) else f"`{_plain(field.default)}`"
         also = f"; or `{field.alias}{FILE_SUFFIX}`" if field.alias in _secrets() else ""
         lines.append(f"| `{field.alias}` | {default} | {field.description}{also} |")
-    for name, note in SEED_NAMES.items():
+    for name, note in URL_PARTS.items():
         default, meaning = (f"`{note}`", "") if note.isdigit() else ("", note)
         if name in _secrets():
             meaning = f"or `{name}{FILE_SUFFIX}`"
@@ -336,7 +336,7 @@ def _read_files(given: dict[str, str], faults: list[str]) -> None:
 
 
 def _unknown(name: str) -> str:
-    names = [*_aliases(), *(secret + FILE_SUFFIX for secret in _secrets()), *SEED_NAMES]
+    names = [*_aliases(), *(secret + FILE_SUFFIX for secret in _secrets()), *URL_PARTS]
     known = {each.removeprefix(PREFIX): each for each in names}  # what all begin with makes none alike
     close = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=0.7)
     return f"{name}: there is no such variable" + (f"; did you mean {known[close[0]]}?" if close else "")

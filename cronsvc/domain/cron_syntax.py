@@ -1,6 +1,6 @@
 """The text of cron expressions: five or six fields read into sets of numbers, or refused with a reason.
 
-The dialect is DESIGN §5: `*`, lists, ranges that run forwards, steps, three-letter names, 0 and 7 for Sunday,
+The dialect: `*`, lists, ranges that run forwards, steps, three-letter names, 0 and 7 for Sunday,
 `?` in the day fields, L, LW, 15W, 5L, 5#2, and seven macros. Tabs separate fields as in a crontab. Everything that
 other crons read in different ways is refused rather than guessed, and the reason names the field, the
 element and what would be right. Bounded: at most 256 characters, so a few thousand numbers.

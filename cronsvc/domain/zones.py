@@ -2,7 +2,7 @@
 
 Promises: the rules come from the PyPI package tzdata, never from the host's files, so that all replicas agree on
 one pinned version; a name is valid exactly if `timezones()` holds it; `next_instant` is the one place where a
-skipped or repeated hour is decided, by the Debian rule (DESIGN §5): times that are named run exactly once, jobs
+skipped or repeated hour is decided, by the Debian rule: times that are named run exactly once, jobs
 that follow the clock run at every real moment that matches.
 """
 

@@ -13,7 +13,7 @@ The rules every job type keeps:
 - A hostile target can neither hang nor bloat a worker: one deadline over everything, 64 KB kept of what it says.
 - Error messages are our words with a stable type. Texts of client libraries may carry header values, so they stay out.
 
-API_CALL, the seeds' job type, reads top down: `api_call_config.py` (what a person writes → one prepared request),
+API_CALL reads top down: `api_call_config.py` (what a person writes → one prepared request),
 `egress.py` (which addresses it may reach, checked when the socket is made), `resolver.py` (names to addresses),
 `api_call.py` (the one request), `api_call_answer.py` (what is kept of the answer), `outcomes.py` (what it means). Each
 option has a file: `api_call_{body,url,auth,oauth,signing,tls,redirects,expect,capture}.py`; `{{secret:name}}` is filled

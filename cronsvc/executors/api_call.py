@@ -51,7 +51,7 @@ EXAMINED_AT_ONCE = 2
 
 
 class ApiCall:
-    """The seeds' job type. `resolver` replaces the system's name lookup and stays the caller's to close."""
+    """Calls a URL. `resolver` replaces the system's name lookup and stays the caller's to close."""
 
     secret_members = SECRET_MEMBERS
     routing = ROUTING_MEMBERS

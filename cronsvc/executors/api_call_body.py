@@ -1,4 +1,4 @@
-"""The body of a request: one of `data` (the seeds' shape), `json`, `form` and `text`.
+"""The body of a request: one of `data` (the plain shape), `json`, `form` and `text`.
 
 - `data`: any JSON value, sent as application/json; null is no body. A string beside a `Content-Type` header is sent as
   it is, and anything else than JSON must be such a string.

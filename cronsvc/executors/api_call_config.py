@@ -1,6 +1,6 @@
 """What a person writes for API_CALL, and the one request it becomes.
 
-    {"url": …, "method": …, "headers": {…}, "data": …, "params": {…}}      (the seeds' shape; only `url` is required)
+    {"url": …, "method": …, "headers": {…}, "data": …, "params": {…}}      (the plain shape; only `url` is required)
 
 - `method`: GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS; without one, POST when there is a body and GET otherwise.
 - The body is one of `data`, `json`, `form` and `text` (`api_call_body.py`); `params` are appended to the URL's query:

@@ -1,4 +1,4 @@
-"""Jobs and schedules as JSON (DESIGN §7). Bounds here equal those of the table; defaults are the product's."""
+"""Jobs and schedules as JSON. Bounds here equal those of the table; defaults are the product's."""
 
 from typing import Annotated, Any, ClassVar
 

@@ -1,4 +1,4 @@
-"""/api/v1/jobs/{status,metrics,history}: what the dashboards of the seeds ask for."""
+"""/api/v1/jobs/{status,metrics,history}: what dashboards ask for."""
 
 from starlette.responses import Response
 
@@ -115,7 +115,7 @@ async def metrics(call: Call) -> Response:
 
 
 async def history(call: Call) -> Response:
-    """Executions, the newest first, in the seeds' envelope."""
+    """Executions, the newest first, in the envelope of dashboards."""
     query: ExecutionQuery = call.query
     page = await found_executions(call, query, limit=query.limit)
     items = [execution_answer(item) for item in page.items]

@@ -1,4 +1,4 @@
-"""The part of the route table about queues, many jobs at once, and the seeds' calls for monitoring.
+"""The part of the route table about queues, many jobs at once, and the calls of dashboards.
 
 Its paths under `/jobs` have fixed words: they stand before `/jobs/{jobId}`.
 """

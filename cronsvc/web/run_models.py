@@ -1,4 +1,4 @@
-"""Executions and attempts as JSON (DESIGN §7)."""
+"""Executions and attempts as JSON."""
 
 from enum import StrEnum
 from typing import Annotated, Any

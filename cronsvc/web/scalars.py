@@ -1,7 +1,7 @@
 """The small values of the API, read strictly and written one way.
 
 Instants are RFC 3339 with an offset, answered in UTC with `Z`; intervals are ISO 8601 durations or seconds, answered as
-durations; priorities are names or the seeds' numbers, answered as names. Each refuses with words that show what
+durations; priorities are names or numbers (1, 5, 10, 15), answered as names. Each refuses with words that show what
 would be right, and each brings its JSON schema.
 """
 

@@ -15,7 +15,7 @@ import yaml
 
 from cronsvc import __version__
 from cronsvc.cli import app
-from cronsvc.config import SEED_NAMES, Settings, environment_table
+from cronsvc.config import URL_PARTS, Settings, environment_table
 
 ROOT = Path(__file__).parents[2]
 PROCESS_TYPES = {"release": "migrate", "web": "api", "scheduler": "scheduler", "worker": "worker"}
@@ -98,7 +98,7 @@ def test_compose_waits_for_healthy_servers_and_lets_processes_drain(
 
 
 def test_compose_sets_only_variables_that_exist(ours: dict[str, Any]) -> None:
-    known = {field.alias for field in Settings.model_fields.values()} | set(SEED_NAMES)
+    known = {field.alias for field in Settings.model_fields.values()} | set(URL_PARTS)
     for service in ours.values():
         assert set(service["environment"]) <= known
 

@@ -1,4 +1,4 @@
-"""A service under everything that may happen to it, in random order, against real Postgres: DESIGN's promises 1 to 8.
+"""A service under everything that may happen to it, in random order, against real Postgres: what the README promises.
 
 `MACHINE_PROFILE=nightly` looks much longer and at other programs each time; without it the programs are always
 the same.

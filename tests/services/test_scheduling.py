@@ -116,7 +116,7 @@ async def test_one_bad_job_is_quarantined_and_the_others_fire(db: Database, disp
 
 
 async def test_a_job_written_by_sql_alone_is_armed_and_fires(db: Database, dispatcher: Dispatcher) -> None:
-    """The seeds' own INSERT, with nothing of ours in it."""
+    """The shortest INSERT, with nothing of ours in it."""
     async with db.transaction() as conn:
         await conn.execute(
             "INSERT INTO jobs (name, cron_expression, task_payload) VALUES ('Daily Report', '* * * * * *', %s)",

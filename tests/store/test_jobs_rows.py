@@ -128,7 +128,7 @@ def test_a_column_that_means_nothing_is_named(column: str, value: object, defaul
 
 
 async def test_a_seed_row_has_the_products_defaults(db: Database) -> None:
-    """The statement of the seeds: four columns and no more."""
+    """The shortest statement: four columns and no more."""
     job_id = await define(
         db, name="seed", cron_expression="0 9 * * *", task_payload=json.dumps({"type": "API_CALL", "config": {}})
     )

@@ -24,7 +24,7 @@ PEOPLE = ("deliver A", "deliver B", "answer", "cancel", "trigger", "pause", "edi
 
 
 class Service(People):
-    """Rules are the faults and acts of DESIGN's life of a firing, and whatever people do in between."""
+    """Rules are the faults and acts of the life of a firing, and whatever people do in between."""
 
     # Time and processes ------------------------------------------------------------------------------------------
 

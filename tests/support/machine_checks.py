@@ -1,4 +1,4 @@
-"""The promises, one check each, over two snapshots and the target's own book; see DESIGN's promises 1 to 8."""
+"""The promises, one check each, over two snapshots and the target's own book."""
 
 from collections import Counter
 from collections.abc import Sequence

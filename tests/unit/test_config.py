@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronsvc.config import SEED_NAMES, Settings, environment_table, load_settings
+from cronsvc.config import URL_PARTS, Settings, environment_table, load_settings
 from cronsvc.errors import ConfigError
 
 SECRET = "s3cr3t-p@ss"
@@ -184,5 +184,5 @@ def test_what_is_not_set_is_asked_for() -> None:
 def test_the_table_names_every_variable_once() -> None:
     first_cells = [line.split("|")[1].strip() for line in environment_table().splitlines()[2:]]
     aliases = [f"`{field.alias}`" for field in Settings.model_fields.values()]
-    assert sorted(first_cells) == sorted([*aliases, *(f"`{name}`" for name in SEED_NAMES)])
+    assert sorted(first_cells) == sorted([*aliases, *(f"`{name}`" for name in URL_PARTS)])
     assert all(field.description for field in Settings.model_fields.values())

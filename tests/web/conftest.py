@@ -49,7 +49,7 @@ from cronsvc.web.app import Services, WebSettings, create_app
 # The key of every process in these tests.
 SECRET_KEY = new_key()
 
-SEED_JOB: Mapping[str, Any] = {
+PLAIN_JOB: Mapping[str, Any] = {
     "name": "Daily Report",
     "cronExpression": "0 9 * * *",
     "taskPayload": {
@@ -84,8 +84,8 @@ class Client:
         return await self.send("POST", path, **options)
 
     async def make_job(self, **changes: Any) -> dict[str, Any]:
-        """Create the seed's job with these changes; returns its document."""
-        response = await self.post("/api/v1/jobs", json={**SEED_JOB, **changes})
+        """Create the plain job with these changes; returns its document."""
+        response = await self.post("/api/v1/jobs", json={**PLAIN_JOB, **changes})
         assert response.status_code == 201, response.text
         document: dict[str, Any] = response.json()
         return document

@@ -9,7 +9,7 @@ from cronsvc.services.access import Role
 from cronsvc.store.pool import Database
 from cronsvc.web.app import Services
 from tests.support.rows import fetch, one
-from tests.web.conftest import SEED_JOB, Client, reasons
+from tests.web.conftest import PLAIN_JOB, Client, reasons
 
 BULK = "/api/v1/jobs/bulk"
 
@@ -28,7 +28,7 @@ def statuses(found: dict[str, Any]) -> list[int]:
 
 
 async def test_one_bad_job_keeps_no_other_from_being_made(operator: Client, db: Database) -> None:
-    made = [SEED_JOB, {**SEED_JOB, "cronExpression": "never"}, SEED_JOB, {"nonsense": 1}, {**SEED_JOB, "name": "b"}]
+    made = [PLAIN_JOB, {**PLAIN_JOB, "cronExpression": "never"}, PLAIN_JOB, {"nonsense": 1}, {**PLAIN_JOB, "name": "b"}]
     found = await bulk(operator, "create", jobs=made)
     assert statuses(found) == [201, 422, 409, 422, 201]
     assert (found["succeeded"], found["failed"]) == (2, 3)
@@ -73,7 +73,7 @@ async def test_dry_run_makes_every_check_and_changes_nothing(operator: Client, d
     for action, options in acts.items():
         found = await bulk(operator, action, jobIds=ids, dryRun=True, **options)
         assert (found["dryRun"], found["succeeded"], found["failed"]) == (True, 2, 1), action
-    found = await bulk(operator, "create", jobs=[SEED_JOB, {**SEED_JOB, "name": "new"}], dryRun=True)
+    found = await bulk(operator, "create", jobs=[PLAIN_JOB, {**PLAIN_JOB, "name": "new"}], dryRun=True)
     assert statuses(found) == [409, 201]
     taken = await bulk(operator, "update", jobIds=[job["id"]], patch={"name": "paused"}, dryRun=True)
     assert statuses(taken) == [409]
@@ -83,17 +83,17 @@ async def test_dry_run_makes_every_check_and_changes_nothing(operator: Client, d
 async def test_each_job_asks_for_the_rights_it_asks_for_alone(
     operator: Client, admin: Client, viewer: Client, http: httpx2.AsyncClient, services: Services, db: Database
 ) -> None:
-    sql = {**SEED_JOB, "name": "sql", "taskPayload": {"type": "SQL", "config": {"statement": "SELECT 1"}}}
-    found = await bulk(operator, "create", jobs=[sql, {**SEED_JOB, "namespace": "red"}, SEED_JOB])
+    sql = {**PLAIN_JOB, "name": "sql", "taskPayload": {"type": "SQL", "config": {"statement": "SELECT 1"}}}
+    found = await bulk(operator, "create", jobs=[sql, {**PLAIN_JOB, "namespace": "red"}, PLAIN_JOB])
     assert statuses(found) == [403, 201, 201]
     text = await services.access.create_key(name="red", role=Role.OPERATOR, created_by="t", namespaces=("red",))
     red = Client(http, text)
     ids = [item["jobId"] for item in found["items"][1:]]
     assert statuses(await bulk(red, "delete", jobIds=ids, dryRun=True)) == [204, 404]
-    assert statuses(await bulk(red, "create", jobs=[{**SEED_JOB, "name": "x", "namespace": "blue"}])) == [403]
+    assert statuses(await bulk(red, "create", jobs=[{**PLAIN_JOB, "name": "x", "namespace": "blue"}])) == [403]
     moved = await bulk(red, "update", jobIds=ids, patch={"namespace": "blue"})
     assert statuses(moved) == [403, 404]
-    assert (await bulk(red, "delete", selector={"namePrefix": SEED_JOB["name"]}))["matched"] == 1
+    assert (await bulk(red, "delete", selector={"namePrefix": PLAIN_JOB["name"]}))["matched"] == 1
     assert (await bulk(red, "pause", selector={"namespace": "default"}))["matched"] == 0
     assert await one(db, "SELECT count(*) FROM jobs WHERE deleted_at IS NULL") == (1,)
     assert (await viewer.post(BULK, json={"action": "delete", "jobIds": ids})).status_code == 403

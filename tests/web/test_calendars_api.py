@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.web.conftest import SEED_JOB, Client, reasons
+from tests.web.conftest import PLAIN_JOB, Client, reasons
 
 V1 = "/api/v1"
 HOLIDAYS: dict[str, Any] = {
@@ -42,7 +42,7 @@ async def test_what_is_wrong_with_a_calendar_is_said(operator: Client) -> None:
     assert set(reasons(await operator.post(f"{V1}/calendars", json=wrong))) == {"weekend.0", "dates.0.date"}
     twice = {"name": "x", "dates": [{"date": "2030-01-01"}, {"date": "2030-01-01"}]}
     assert reasons(await operator.post(f"{V1}/calendars", json=twice)) == {"dates": "lists a date twice"}
-    missing = await operator.post(f"{V1}/jobs", json={**SEED_JOB, "calendar": "nowhere"})
+    missing = await operator.post(f"{V1}/jobs", json={**PLAIN_JOB, "calendar": "nowhere"})
     assert reasons(missing) == {"calendar": "there is no calendar 'nowhere' in its namespace"}
 
 

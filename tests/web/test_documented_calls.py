@@ -12,7 +12,7 @@ import pytest
 
 from cronsvc.store.pool import Database
 from tests.support.rows import fetch, one
-from tests.web.conftest import SEED_JOB, Client, reasons
+from tests.web.conftest import PLAIN_JOB, Client, reasons
 
 V1 = "/api/v1"
 SYNC = {
@@ -55,10 +55,10 @@ async def test_health(nobody: Client, job: dict[str, Any]) -> None:
 
 
 async def test_create_list_find_and_delete_a_job(operator: Client) -> None:
-    created = await operator.post(f"{V1}/jobs", json=SEED_JOB)
+    created = await operator.post(f"{V1}/jobs", json=PLAIN_JOB)
     assert created.status_code == 201
     job_id = created.json()["id"]
-    assert created.json()["taskPayload"] == SEED_JOB["taskPayload"]
+    assert created.json()["taskPayload"] == PLAIN_JOB["taskPayload"]
     assert [each["id"] for each in (await operator.get(f"{V1}/jobs")).json()["items"]] == [job_id]
     assert (await operator.get(f"{V1}/jobs?jobId={job_id}")).json()["items"] == [created.json()]
     assert (await operator.send("DELETE", f"{V1}/jobs/{job_id}")).status_code == 204
@@ -210,5 +210,5 @@ async def test_every_one_of_them_asks_for_a_key(http: httpx2.AsyncClient) -> Non
 
 
 async def test_a_job_that_cannot_be_is_told_why(operator: Client) -> None:
-    response = await operator.post(f"{V1}/jobs", json={**SEED_JOB, "cronExpression": "61 * * * *"})
+    response = await operator.post(f"{V1}/jobs", json={**PLAIN_JOB, "cronExpression": "61 * * * *"})
     assert (response.status_code, set(reasons(response))) == (422, {"cronExpression"})

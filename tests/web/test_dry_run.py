@@ -8,7 +8,7 @@ import pytest
 from cronsvc.services import rehearsing
 from cronsvc.store.pool import Database
 from tests.support.rows import fetch, one
-from tests.web.conftest import SEED_JOB, Client, reasons
+from tests.web.conftest import PLAIN_JOB, Client, reasons
 
 EVERYTHING = "SELECT (SELECT jsonb_agg(j) FROM jobs j), (SELECT count(*) FROM job_revisions),"
 EVERYTHING += " (SELECT count(*) FROM audit_log), (SELECT count(*) FROM job_executions), (SELECT count(*) FROM queues)"
@@ -64,7 +64,7 @@ async def test_changes_of_the_clock_that_touch_the_new_schedule(
 
 async def test_put_too(operator: Client, db: Database) -> None:
     job = await operator.make_job()
-    document = {**SEED_JOB, "cronExpression": "0 8 * * *"}
+    document = {**PLAIN_JOB, "cronExpression": "0 8 * * *"}
     response = await operator.send("PUT", f"/api/v1/jobs/{job['id']}?dryRun=true", json=document)
     found = response.json()
     assert (found["added"]["count"], found["removed"]["count"]) == (30, 30)

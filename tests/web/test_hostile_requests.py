@@ -20,7 +20,7 @@ from cronsvc.store.pool import Database
 from cronsvc.web.app import Services, create_app
 from cronsvc.web.problems import MOST_ERRORS
 from tests.support.job_types import Scripted
-from tests.web.conftest import SEED_JOB, Client, http_client, reasons
+from tests.web.conftest import PLAIN_JOB, Client, http_client, reasons
 
 JSON = {"Content-Type": "application/json"}
 HOSTILE = 300
@@ -28,8 +28,8 @@ MOST_GROWN = 2_000_000  # bytes; a tenth of what one of the large bodies would b
 
 
 def fuzzed(rng: random.Random) -> bytes:
-    """The seed's job with bytes of it replaced, dropped or doubled; now and then nothing but noise or depth."""
-    raw = bytearray(json.dumps(SEED_JOB).encode())
+    """The plain job with bytes of it replaced, dropped or doubled; now and then nothing but noise or depth."""
+    raw = bytearray(json.dumps(PLAIN_JOB).encode())
     kind = rng.randrange(5)
     if kind == 0:
         return rng.randbytes(rng.randrange(1, 2000))
@@ -98,13 +98,13 @@ async def test_of_very_many_faults_the_first_are_told(operator: Client, body: di
 
 async def test_a_whole_number_may_be_written_with_a_point(operator: Client) -> None:
     """JSON has one kind of number: where 3 fits, 3.0 does, and in a configuration it stays what it was."""
-    config = {**SEED_JOB["taskPayload"]["config"], "data": {"ratio": 1.0}}
+    config = {**PLAIN_JOB["taskPayload"]["config"], "data": {"ratio": 1.0}}
     payload = {"type": "API_CALL", "config": config}
     job = await operator.make_job(maxAttempts=2.0, retention={"days": 30.0}, taskPayload=payload)
     assert (job["maxAttempts"], job["retention"]["days"]) == (2, 30)
     assert repr(job["taskPayload"]["config"]["data"]["ratio"]) == "1.0"
     for value in (2.5, 1e300, -1.5):
-        response = await operator.post("/api/v1/jobs", json={**SEED_JOB, "name": "b", "maxAttempts": value})
+        response = await operator.post("/api/v1/jobs", json={**PLAIN_JOB, "name": "b", "maxAttempts": value})
         assert response.status_code == 422
         assert "maxAttempts" in reasons(response)
 

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from typing import Any
 
-from tests.web.conftest import SEED_JOB, Client, reasons
+from tests.web.conftest import PLAIN_JOB, Client, reasons
 
 
 async def test_a_whole_document_can_be_read_changed_and_put_back(operator: Client) -> None:
@@ -19,7 +19,7 @@ async def test_a_whole_document_can_be_read_changed_and_put_back(operator: Clien
     changed = (await operator.send("PUT", path, json=job)).json()
     assert (changed["description"], changed["revision"], changed["tags"]) == ("changed", 2, ["a"])
 
-    shorter = {**SEED_JOB, "cronExpression": "0 10 * * *"}
+    shorter = {**PLAIN_JOB, "cronExpression": "0 10 * * *"}
     replaced = (await operator.send("PUT", path, json=shorter)).json()
     assert (replaced["description"], replaced["tags"], replaced["revision"]) == ("", [], 3)
     assert replaced["nextFireTime"].endswith("T10:00:00Z")
@@ -50,7 +50,7 @@ IF_MATCH = [
 async def test_if_match_guards_every_change(operator: Client) -> None:
     for number, (method, (if_match, status)) in enumerate(itertools.product(("PUT", "PATCH", "DELETE"), IF_MATCH)):
         job = await operator.make_job(name=f"job {number}")
-        body = {"json": {**SEED_JOB, "name": f"job {number}", "description": "x"}} if method != "DELETE" else {}
+        body = {"json": {**PLAIN_JOB, "name": f"job {number}", "description": "x"}} if method != "DELETE" else {}
         response = await operator.send(method, f"/api/v1/jobs/{job['id']}", headers={"If-Match": if_match}, **body)
         wanted = 204 if (method, status) == ("DELETE", 200) else status
         assert response.status_code == wanted, (method, if_match, response.text)
@@ -98,7 +98,7 @@ async def test_a_merge_patch_merges_deeply_and_null_means_default(operator: Clie
     config = patched["taskPayload"]["config"]
     assert config["data"] == {"reportType": "daily", "extra": [1]}
     assert "headers" not in config
-    assert config["url"] == SEED_JOB["taskPayload"]["config"]["url"]
+    assert config["url"] == PLAIN_JOB["taskPayload"]["config"]["url"]
 
 
 async def test_a_patch_that_adds_a_second_schedule_says_what_to_do(operator: Client) -> None:

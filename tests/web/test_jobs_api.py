@@ -9,16 +9,16 @@ from cronsvc.services.access import Role
 from cronsvc.store.pool import Database
 from cronsvc.web.app import Services
 from tests.support.rows import fetch, one
-from tests.web.conftest import SEED_JOB, Client, reasons
+from tests.web.conftest import PLAIN_JOB, Client, reasons
 
 
 async def test_the_calls_of_the_seed_work_as_written(operator: Client) -> None:
-    created = await operator.post("/api/v1/jobs", json=SEED_JOB)
+    created = await operator.post("/api/v1/jobs", json=PLAIN_JOB)
     assert created.status_code == 201
     job = created.json()
     assert created.headers["location"] == f"/api/v1/jobs/{job['id']}"
     assert created.headers["etag"] == '"1"'
-    assert {name: job[name] for name in SEED_JOB} == SEED_JOB
+    assert {name: job[name] for name in PLAIN_JOB} == PLAIN_JOB
 
     assert [item["id"] for item in (await operator.get("/api/v1/jobs")).json()["items"]] == [job["id"]]
     by_id = await operator.get(f"/api/v1/jobs?jobId={job['id']}")
@@ -128,7 +128,7 @@ INVALID: list[tuple[dict[str, Any], str, str]] = [
 async def test_a_bad_field_is_named_and_nothing_is_written(operator: Client, db: Database) -> None:
     wrong = []
     for changes, field, words in INVALID:
-        content = json.dumps({**SEED_JOB, **changes})
+        content = json.dumps({**PLAIN_JOB, **changes})
         response = await operator.post("/api/v1/jobs", content=content, headers={"Content-Type": "application/json"})
         problem = response.json()
         said = (response.status_code, response.headers["content-type"], problem["type"], problem["status"])
@@ -143,7 +143,7 @@ async def test_a_bad_field_is_named_and_nothing_is_written(operator: Client, db:
 
 async def test_every_bad_field_is_named_at_once(operator: Client) -> None:
     bad = {
-        **SEED_JOB,
+        **PLAIN_JOB,
         "name": "",
         "cronExpression": "61 * * * *",
         "maxAttempts": 0,
@@ -151,14 +151,14 @@ async def test_every_bad_field_is_named_at_once(operator: Client) -> None:
     }
     response = await operator.post("/api/v1/jobs", json=bad)
     assert set(reasons(response)) == {"name", "cronExpression", "maxAttempts", "taskPayload.type"}
-    shapes = {**SEED_JOB, "isActive": "yes", "timeoutSeconds": "5", "colour": "red"}
+    shapes = {**PLAIN_JOB, "isActive": "yes", "timeoutSeconds": "5", "colour": "red"}
     response = await operator.post("/api/v1/jobs", json=shapes)
     assert set(reasons(response)) == {"isActive", "timeoutSeconds", "colour"}
 
 
 async def test_a_taken_name_is_a_conflict(operator: Client) -> None:
     job = await operator.make_job()
-    response = await operator.post("/api/v1/jobs", json=SEED_JOB)
+    response = await operator.post("/api/v1/jobs", json=PLAIN_JOB)
     assert response.status_code == 409
     assert response.json()["type"] == "/problems/conflict"
     assert str(job["id"]) in response.json()["detail"]
@@ -257,6 +257,6 @@ async def test_namespaces_hide_and_default(services: Services, http: Any, operat
     other = await operator.make_job()
     assert (await team.get(f"/api/v1/jobs/{other['id']}")).status_code == 404
     assert [item["id"] for item in (await team.get("/api/v1/jobs")).json()["items"]] == [mine["id"]]
-    refused = await team.post("/api/v1/jobs", json={**SEED_JOB, "name": "x", "namespace": "default"})
+    refused = await team.post("/api/v1/jobs", json={**PLAIN_JOB, "name": "x", "namespace": "default"})
     assert refused.status_code == 403
-    assert (await operator.send("PUT", f"/api/v1/jobs/{mine['id']}", json=SEED_JOB)).json()["namespace"] == "team-a"
+    assert (await operator.send("PUT", f"/api/v1/jobs/{mine['id']}", json=PLAIN_JOB)).json()["namespace"] == "team-a"

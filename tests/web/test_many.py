@@ -13,7 +13,7 @@ from cronsvc.services.replaying import KeyedRequest, Replays, TooManyKeys
 from cronsvc.store.pool import Database
 from cronsvc.web.app import Services, create_app
 from tests.support.rows import fetch, one
-from tests.web.conftest import SEED_JOB, Client, http_client
+from tests.web.conftest import PLAIN_JOB, Client, http_client
 from tests.web.test_rate_limits import NO_REDIS, limited
 
 BULK = "/api/v1/jobs/bulk"
@@ -136,9 +136,9 @@ async def test_a_large_answer_is_not_kept_but_that_it_was_given(
     operator: Client, monkeypatch: pytest.MonkeyPatch, db: Database
 ) -> None:
     monkeypatch.setattr("cronsvc.web.replaying.LARGEST_ANSWER", 100)
-    first = await operator.post("/api/v1/jobs", json=SEED_JOB, headers=KEY)
+    first = await operator.post("/api/v1/jobs", json=PLAIN_JOB, headers=KEY)
     assert first.status_code == 201
-    again = await operator.post("/api/v1/jobs", json=SEED_JOB, headers=KEY)
+    again = await operator.post("/api/v1/jobs", json=PLAIN_JOB, headers=KEY)
     assert again.status_code == 409 and "answered with 201" in again.json()["detail"]
     assert again.headers["Location"] == first.headers["Location"]
     assert await one(db, "SELECT count(*), min(status) FROM request_keys JOIN jobs ON true") == (1, 409)
@@ -168,8 +168,8 @@ async def test_one_key_too_many_is_429(services: Services, operator: Client, db:
     app = create_app(replace(services, replays=Replays(db, most_keys=1)))
     async with http_client(app) as http:
         client = Client(http, operator.key)
-        assert (await client.post("/api/v1/jobs", json=SEED_JOB, headers=KEY)).status_code == 201
-        assert (await client.post("/api/v1/jobs", json=SEED_JOB, headers=KEY)).status_code == 201  # the same one
-        full = await client.post("/api/v1/jobs", json={**SEED_JOB, "name": "b"}, headers={"Idempotency-Key": "b"})
+        assert (await client.post("/api/v1/jobs", json=PLAIN_JOB, headers=KEY)).status_code == 201
+        assert (await client.post("/api/v1/jobs", json=PLAIN_JOB, headers=KEY)).status_code == 201  # the same one
+        full = await client.post("/api/v1/jobs", json={**PLAIN_JOB, "name": "b"}, headers={"Idempotency-Key": "b"})
         assert full.status_code == 429 and full.headers["Retry-After"] == "3600"
-        assert (await client.post("/api/v1/jobs", json={**SEED_JOB, "name": "b"})).status_code == 201
+        assert (await client.post("/api/v1/jobs", json={**PLAIN_JOB, "name": "b"})).status_code == 201

@@ -25,7 +25,7 @@ from cronsvc.store.pool import Database
 from cronsvc.web.app import Services, WebSettings, route_table
 from cronsvc.web.page import Pages
 from cronsvc.web.routing import PUBLIC, Call, Door, Route, UndocumentedRouteError, check_routes
-from tests.web.conftest import SEED_JOB, Client, http_client
+from tests.web.conftest import PLAIN_JOB, Client, http_client
 
 TABLE = route_table(Pages(WebSettings()))
 API = [route for route in TABLE if route.door is Door.API and isinstance(route.access, Role)]
@@ -48,7 +48,7 @@ WINDOW = {"name": "w", "cronExpression": "0 3 * * *", "durationSeconds": 600, "d
 TEMPLATE = {"name": "t", "namespace": "red", "definition": {"cronExpression": "@daily", "taskPayload": {"type": "X"}}}
 # Good bodies of routes that need one, so that what refuses a request is its sender and not its body.
 BODIES: Mapping[str, Any] = {
-    "replaceJob": SEED_JOB,
+    "replaceJob": PLAIN_JOB,
     "patchJob": {"description": "changed"},
     "replaceMaintenanceWindow": WINDOW,
     "replaceTemplate": TEMPLATE,

@@ -11,9 +11,9 @@ from cronsvc.store.pool import Database
 from cronsvc.web.app import Services
 from tests.support.rows import one
 from tests.support.running import attempt, runner
-from tests.web.conftest import SEED_JOB, Client
+from tests.web.conftest import PLAIN_JOB, Client
 
-TO_BLUE = {**SEED_JOB, "namespace": "blue"}
+TO_BLUE = {**PLAIN_JOB, "namespace": "blue"}
 
 
 async def bound(admin: Client, services: Services, namespace: str, role: Role = Role.ADMIN) -> Client:

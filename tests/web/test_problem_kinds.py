@@ -27,7 +27,7 @@ from cronsvc.web.problem_guides import GUIDES
 from cronsvc.web.problems import PROBLEMS, UNEXPECTED, ProblemKind, problem_document, problem_of
 from cronsvc.web.rate_limits import RateLimits
 from tests.support.callbacks import taken_over
-from tests.web.conftest import SEED_JOB, Client, http_client
+from tests.web.conftest import PLAIN_JOB, Client, http_client
 from tests.web.test_callbacks_api import token_of
 
 V1 = "/api/v1"
@@ -55,7 +55,7 @@ async def bench(services: Services, db: Database, redis_url: str, keys: dict[Rol
 
 
 async def invalid_input(bench: Bench) -> httpx2.Response:
-    return await bench.client.post(f"{V1}/jobs", json={**SEED_JOB, "maxAttempts": 0, "timezone": "Europe/Londn"})
+    return await bench.client.post(f"{V1}/jobs", json={**PLAIN_JOB, "maxAttempts": 0, "timezone": "Europe/Londn"})
 
 
 async def malformed_request(bench: Bench) -> httpx2.Response:
@@ -67,7 +67,7 @@ async def unauthenticated(bench: Bench) -> httpx2.Response:
 
 
 async def forbidden(bench: Bench) -> httpx2.Response:
-    return await bench.by(Role.VIEWER).post(f"{V1}/jobs", json=SEED_JOB)
+    return await bench.by(Role.VIEWER).post(f"{V1}/jobs", json=PLAIN_JOB)
 
 
 async def not_found(bench: Bench) -> httpx2.Response:
@@ -90,7 +90,7 @@ async def request_timeout(bench: Bench) -> httpx2.Response:
 
 async def conflict(bench: Bench) -> httpx2.Response:
     await bench.client.make_job()
-    return await bench.client.post(f"{V1}/jobs", json=SEED_JOB)
+    return await bench.client.post(f"{V1}/jobs", json=PLAIN_JOB)
 
 
 async def gone(bench: Bench) -> httpx2.Response:
@@ -102,7 +102,7 @@ async def gone(bench: Bench) -> httpx2.Response:
 
 async def precondition_failed(bench: Bench) -> httpx2.Response:
     job = await bench.client.make_job()
-    return await bench.client.send("PUT", f"{V1}/jobs/{job['id']}", json=SEED_JOB, headers={"If-Match": '"7"'})
+    return await bench.client.send("PUT", f"{V1}/jobs/{job['id']}", json=PLAIN_JOB, headers={"If-Match": '"7"'})
 
 
 async def content_too_large(bench: Bench) -> httpx2.Response:
@@ -110,7 +110,7 @@ async def content_too_large(bench: Bench) -> httpx2.Response:
 
 
 async def unsupported_media_type(bench: Bench) -> httpx2.Response:
-    return await bench.client.post(f"{V1}/jobs", content=json.dumps(SEED_JOB), headers={"Content-Type": "text/plain"})
+    return await bench.client.post(f"{V1}/jobs", content=json.dumps(PLAIN_JOB), headers={"Content-Type": "text/plain"})
 
 
 async def misdirected_request(bench: Bench) -> httpx2.Response:

@@ -1,4 +1,4 @@
-"""/queues, pausing many jobs at once, keys of triggers, and the seeds' calls for monitoring, over HTTP."""
+"""/queues, pausing many jobs at once, keys of triggers, and the calls of dashboards, over HTTP."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

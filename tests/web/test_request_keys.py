@@ -17,7 +17,7 @@ from cronsvc.web.app import Services, create_app
 from cronsvc.web.routes import API_ROUTES
 from tests.support.roles import logins
 from tests.support.rows import one
-from tests.web.conftest import SEED_JOB, Client, http_client, reasons, serving
+from tests.web.conftest import PLAIN_JOB, Client, http_client, reasons, serving
 
 KEY = {"Idempotency-Key": "5f0c-1"}
 
@@ -39,10 +39,10 @@ def test_every_request_that_does_something_takes_a_key() -> None:
 
 
 async def test_the_same_request_again_gets_the_same_answer(operator: Client, db: Database) -> None:
-    first = await operator.post("/api/v1/jobs", json=SEED_JOB, headers=KEY)
+    first = await operator.post("/api/v1/jobs", json=PLAIN_JOB, headers=KEY)
     assert first.status_code == 201 and "Idempotent-Replayed" not in first.headers
     # The order of the members does not matter.
-    again = await operator.post("/api/v1/jobs", json=dict(reversed(list(SEED_JOB.items()))), headers=KEY)
+    again = await operator.post("/api/v1/jobs", json=dict(reversed(list(PLAIN_JOB.items()))), headers=KEY)
     assert (again.status_code, again.content) == (201, first.content)
     for name in ("ETag", "Location", "Content-Type"):
         assert again.headers[name] == first.headers[name]
@@ -50,12 +50,12 @@ async def test_the_same_request_again_gets_the_same_answer(operator: Client, db:
     assert await one(db, "SELECT count(*) FROM jobs") == (1,)
     # What the client was told may have changed since: it is told the same still.
     assert (await operator.send("DELETE", first.headers["Location"])).status_code == 204
-    assert (await operator.post("/api/v1/jobs", json=SEED_JOB, headers=KEY)).content == first.content
+    assert (await operator.post("/api/v1/jobs", json=PLAIN_JOB, headers=KEY)).content == first.content
 
 
 async def test_another_request_under_the_same_key_is_refused(operator: Client, db: Database) -> None:
-    await operator.post("/api/v1/jobs", json=SEED_JOB, headers=KEY)
-    other = await operator.post("/api/v1/jobs", json={**SEED_JOB, "name": "another"}, headers=KEY)
+    await operator.post("/api/v1/jobs", json=PLAIN_JOB, headers=KEY)
+    other = await operator.post("/api/v1/jobs", json={**PLAIN_JOB, "name": "another"}, headers=KEY)
     assert (other.status_code, set(reasons(other))) == (422, {"Idempotency-Key"})
     one_job, other_job = [await operator.make_job(name=name) for name in ("a", "b")]
     assert (await operator.post(f"/api/v1/jobs/{one_job['id']}/pause", headers=KEY)).status_code == 200
@@ -66,27 +66,27 @@ async def test_another_request_under_the_same_key_is_refused(operator: Client, d
 async def test_a_key_belongs_to_who_sent_it_and_to_the_route(
     operator: Client, admin: Client, http: httpx2.AsyncClient, services: Services
 ) -> None:
-    first = await operator.post("/api/v1/jobs", json=SEED_JOB, headers=KEY)
-    assert (await admin.post("/api/v1/jobs", json=SEED_JOB, headers=KEY)).status_code == 409  # the name is taken
+    first = await operator.post("/api/v1/jobs", json=PLAIN_JOB, headers=KEY)
+    assert (await admin.post("/api/v1/jobs", json=PLAIN_JOB, headers=KEY)).status_code == 409  # the name is taken
     assert (await operator.post("/api/v1/calendars", json={"name": "x"}, headers=KEY)).status_code == 201
     # The same name with another reach is somebody else: no answer about a namespace it no longer sees.
     text = await services.access.create_key(name="narrow", role=Role.OPERATOR, created_by="t", namespaces=("red",))
-    narrow = await Client(http, text).post("/api/v1/jobs", json=SEED_JOB, headers=KEY)
+    narrow = await Client(http, text).post("/api/v1/jobs", json=PLAIN_JOB, headers=KEY)
     assert narrow.status_code == 201 and narrow.json()["id"] != first.json()["id"]
 
 
 @pytest.mark.parametrize("key", ["", "with space", "x" * 256])
 async def test_what_cannot_be_a_key(operator: Client, db: Database, key: str) -> None:
-    response = await operator.post("/api/v1/jobs", json=SEED_JOB, headers={"Idempotency-Key": key})
+    response = await operator.post("/api/v1/jobs", json=PLAIN_JOB, headers={"Idempotency-Key": key})
     assert (response.status_code, set(reasons(response))) == (422, {"Idempotency-Key"})
     assert await one(db, "SELECT count(*) FROM jobs") == (0,)
 
 
 async def test_a_refusal_leaves_the_key_free(operator: Client, db: Database) -> None:
     await operator.make_job()
-    assert (await operator.post("/api/v1/jobs", json=SEED_JOB, headers=KEY)).status_code == 409
+    assert (await operator.post("/api/v1/jobs", json=PLAIN_JOB, headers=KEY)).status_code == 409
     assert await one(db, "SELECT count(*) FROM request_keys") == (0,)
-    corrected = await operator.post("/api/v1/jobs", json={**SEED_JOB, "name": "another"}, headers=KEY)
+    corrected = await operator.post("/api/v1/jobs", json={**PLAIN_JOB, "name": "another"}, headers=KEY)
     assert corrected.status_code == 201
 
 
@@ -96,7 +96,7 @@ async def test_without_the_header_nothing_is_written(operator: Client, db: Datab
 
 
 async def test_twenty_at_once_are_one(operator: Client, db: Database) -> None:
-    sent = [operator.post("/api/v1/jobs", json=SEED_JOB, headers=KEY) for _ in range(20)]
+    sent = [operator.post("/api/v1/jobs", json=PLAIN_JOB, headers=KEY) for _ in range(20)]
     answers = await asyncio.gather(*sent)
     assert {answer.status_code for answer in answers} <= {201, 409}
     made = {answer.json()["id"] for answer in answers if answer.status_code == 201}
@@ -226,8 +226,8 @@ async def test_behind_the_policies_of_the_database(database_url: str, redis_url:
                 )
                 async with http_client(create_app(services)) as http:
                     red = Client(http, text)
-                    first = await red.post("/api/v1/jobs", json=SEED_JOB, headers=KEY)
-                    again = await red.post("/api/v1/jobs", json=SEED_JOB, headers=KEY)
+                    first = await red.post("/api/v1/jobs", json=PLAIN_JOB, headers=KEY)
+                    again = await red.post("/api/v1/jobs", json=PLAIN_JOB, headers=KEY)
                     assert (first.status_code, again.content) == (201, first.content)
         finally:
             await db.close()

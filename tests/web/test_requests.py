@@ -19,7 +19,7 @@ from cronsvc.web.headers import SECURITY_HEADERS
 from cronsvc.web.problems import MALFORMED, Refused, problem_of
 from cronsvc.web.routing import PUBLIC, Call, Door, Route
 from tests.support.rows import one
-from tests.web.conftest import SEED_JOB, Client
+from tests.web.conftest import PLAIN_JOB, Client
 
 JSON = {"Content-Type": "application/json"}
 
@@ -85,8 +85,8 @@ async def test_bodies_on_the_wire(operator: Client, db: Database) -> None:
         (nested(10_000), JSON, 400),
         (b"[]", JSON, 422),
         (b"{}", JSON, 422),
-        (json.dumps(SEED_JOB).encode(), {"Content-Type": "text/plain"}, 415),
-        (json.dumps(SEED_JOB).encode(), {}, 415),
+        (json.dumps(PLAIN_JOB).encode(), {"Content-Type": "text/plain"}, 415),
+        (json.dumps(PLAIN_JOB).encode(), {}, 415),
         (b"a=b", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
         (b" " * 20_001, JSON, 413),
         (b'"' + b"x" * 10_000_000 + b'"', JSON, 413),
@@ -97,7 +97,7 @@ async def test_bodies_on_the_wire(operator: Client, db: Database) -> None:
         assert response.headers["content-type"] == "application/problem+json"
     good = await operator.post(
         "/api/v1/jobs",
-        content=json.dumps(SEED_JOB).encode(),
+        content=json.dumps(PLAIN_JOB).encode(),
         headers={"Content-Type": "application/json; charset=UTF-8"},
     )
     assert good.status_code == 201

@@ -18,7 +18,7 @@ from cronsvc.web.page import Pages
 from cronsvc.web.problems import PROBLEMS
 from cronsvc.web.routes import API_ROUTES
 from cronsvc.web.routing import PUBLIC, TOKEN_IN_PATH, Call, Door, Route, UnprotectedRouteError
-from tests.web.conftest import SEED_JOB, Client
+from tests.web.conftest import PLAIN_JOB, Client
 
 TABLE = route_table(Pages(WebSettings()))
 PUBLIC_ROUTES = {
@@ -62,7 +62,7 @@ async def test_a_route_without_a_role_is_refused_at_creation(services: Services)
     with pytest.raises(UnprotectedRouteError, match="GET /extra"):
         create_app(services, more=[forgotten])
     with pytest.raises(ValueError, match="declared twice"):
-        create_app(services, more=[replace(forgotten, access=PUBLIC), replace(forgotten, access=PUBLIC)])
+        create_app(services, more=[replace(forgotten, access=PUBLIC), replace(forgotten, access=PUBLIC, name="b")])
 
 
 async def test_a_route_from_outside_is_protected_and_documented(services: Services, keys: dict[Role, str]) -> None:
@@ -199,7 +199,7 @@ async def test_answers_are_what_the_document_says(operator: Client) -> None:
     job = await operator.make_job()
     await operator.post(f"/api/v1/jobs/{job['id']}/trigger", json={"params": {"data": {}}})
     execution = (await operator.get("/api/v1/executions")).json()["items"][0]
-    bodies = {"previewSchedule": {"cronExpression": "* * * * *"}, "createJob": {**SEED_JOB, "name": "another"}}
+    bodies = {"previewSchedule": {"cronExpression": "* * * * *"}, "createJob": {**PLAIN_JOB, "name": "another"}}
     window = {"from": job["createdAt"], "to": job["createdAt"]}
     backfill = (await operator.post(f"/api/v1/jobs/{job['id']}/backfill", json=window)).json()
     recovery = (await operator.post("/api/v1/recoveries", json={**window, "selector": {}})).json()
@@ -208,7 +208,7 @@ async def test_answers_are_what_the_document_says(operator: Client) -> None:
     maintenance = (await operator.post("/api/v1/maintenance-windows", json=closing)).json()
     bodies |= {"createCalendar": {"name": "others"}, "createMaintenanceWindow": closing}
     host = (await operator.post("/api/v1/hosts/api.example.com/trip")).json()
-    definition = {name: SEED_JOB[name] for name in ("cronExpression", "taskPayload")}
+    definition = {name: PLAIN_JOB[name] for name in ("cronExpression", "taskPayload")}
     template = (await operator.post("/api/v1/templates", json={"name": "reports", "definition": definition})).json()
     bodies |= {"createTemplate": {"name": "others", "definition": definition}, "applyTemplate": {}}
     bodies |= {"createJobFromTemplate": {"name": "from a template"}}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cronsvc.executors import matching
-from tests.web.conftest import SEED_JOB, Client, reasons
+from tests.web.conftest import PLAIN_JOB, Client, reasons
 
 FIELD = "taskPayload.config.expect.body.matches"
 SLOW_TO_READ = "(?i)" + "[\x01-\uffff]" * 190  # takes Python more than a second
@@ -29,7 +29,12 @@ async def test_every_way_in_is_watched(operator: Client, monkeypatch: pytest.Mon
     params = {"params": {"expect": {"body": {"matches": "("}}}}
     window = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
     for method, url, body, field in (
-        ("POST", "/api/v1/jobs", {**SEED_JOB, "name": "other", "taskPayload": expecting("("), "maxAttempts": 0}, FIELD),
+        (
+            "POST",
+            "/api/v1/jobs",
+            {**PLAIN_JOB, "name": "other", "taskPayload": expecting("("), "maxAttempts": 0},
+            FIELD,
+        ),
         ("PUT", path, {**job, "taskPayload": expecting("(")}, FIELD),
         ("PATCH", path, {"taskPayload": expecting("(")}, FIELD),
         ("POST", f"{path}/trigger", params, "params.expect.body.matches"),
@@ -48,6 +53,6 @@ async def test_every_way_in_is_watched(operator: Client, monkeypatch: pytest.Mon
 
 async def test_what_takes_long_to_read_is_refused(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "SECONDS", 0.3)
-    refused = await operator.post("/api/v1/jobs", json={**SEED_JOB, "taskPayload": expecting(SLOW_TO_READ)})
+    refused = await operator.post("/api/v1/jobs", json={**PLAIN_JOB, "taskPayload": expecting(SLOW_TO_READ)})
     assert refused.status_code == 422
     assert reasons(refused) == {FIELD: "takes longer than 0.3 s to read"}
