@@ -8,11 +8,11 @@ import asyncio
 import os
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from cronsvc.errors import Conflict
 from cronsvc.store.pool import Database
 from tests.support import clock
 from tests.support.machine import Service
@@ -81,5 +81,5 @@ def test_mutants_are_caught(place: Place, mutant: str, monkeypatch: pytest.Monke
     """The machine can fail: each defect turns it red, or makes the service itself fall over."""
     mutate, program = MUTANTS[mutant]
     mutate(monkeypatch)
-    with pytest.raises((AssertionError, psycopg.errors.UniqueViolation)):
+    with pytest.raises((AssertionError, Conflict)):
         place.carry_out(program)
