@@ -1725,7 +1725,7 @@ COMMENT ON COLUMN target_hosts.breaker_failures IS 'The breaker opens after so m
 COMMENT ON COLUMN target_hosts.breaker_open_seconds IS 'How long it stays open before one call tries the host.';
 COMMENT ON COLUMN target_hosts.state IS 'closed, open (calls are held), half_open (one call tries the host).';
 COMMENT ON COLUMN target_hosts.failures IS 'In a row, since the last success or change of state.';
-COMMENT ON COLUMN target_hosts.changed_at IS 'Since when it is in this state.';
+COMMENT ON COLUMN target_hosts.changed_at IS 'Since when it is in this state; half_open: since when the call runs that tries the host.';
 COMMENT ON COLUMN target_hosts.open_until IS 'When a call may try the host; null while it is open: when somebody resets it.';
 COMMENT ON COLUMN target_hosts.tripped_by IS 'Who opened it by hand; null: failures did.';
 COMMENT ON COLUMN target_hosts.probe_claim IS 'With probe_job_id and probe_time the attempt that tries the host. It counts while that attempt runs.';

@@ -22,12 +22,17 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 
 
 def host_key(host: str) -> str:
-    """The one spelling that hosts are compared and counted in: lower case, no closing dot, short addresses."""
+    """The one spelling that hosts are compared and counted in: lower case, no closing dot, short addresses.
+
+    An IPv4 address in an IPv6 one is the IPv4 address: that is who gets the call.
+    """
     plain = host.lower().rstrip(".").removeprefix("[").removesuffix("]")
     try:
-        return str(ip_address(plain))
+        address = ip_address(plain)
     except ValueError:
         return plain
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)
 
 
 def host_entry_fault(entry: str) -> str | None:

@@ -132,6 +132,7 @@ class Outcome:
     `error` is None for success. `retryable` and `retry_after` (seconds) matter only with an error. `result` is JSON,
     capped by the executor; `excerpt` is what the target answered, capped at 64 KB. With `awaiting` the attempt has not
     ended, only left the worker. `elsewhere`: the last word was another host's, to which the target had redirected.
+    `unsent`: its time was over, or something else failed, before the request left for its target.
     """
 
     error: ErrorDetail | None = None
@@ -142,6 +143,7 @@ class Outcome:
     excerpt: str | None = None
     awaiting: Awaiting | None = None
     elsewhere: bool = False
+    unsent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

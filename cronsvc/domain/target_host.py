@@ -18,7 +18,7 @@ PLACE_SECONDS = 1.0  # how long to wait for somebody else's call, and for a prob
 RETURNS_PER_SECOND = 50.0  # of what a breaker holds
 
 HOST_ERRORS = frozenset({"connect", "tls", "timeout", "protocol", "lost"})
-"""Error types that speak against the host. Not among them: what never left, and what another server said."""
+"""Error types that speak against the host, unless the request had no time to leave; nor does another server's word."""
 
 
 class HoldReason(StrEnum):
@@ -131,9 +131,12 @@ class Budget:
 
 
 def _hold(reason: HoldReason, seconds: float, spread: float) -> Hold:
-    """A hold of so many seconds, and of more by the place behind others; bounded, with the spread left in it."""
+    """A hold of so many seconds, and of more by the place behind others.
+
+    Bounded, and whose place is beyond the bound begins at its front again: a herd never comes back in one second.
+    """
     longest = LONGEST_HOLD_SECONDS
-    return Hold(reason, min(max(seconds, 0.05), longest) + min(spread, longest))
+    return Hold(reason, min(max(seconds, 0.05), longest) + (spread if spread <= longest else spread % longest))
 
 
 def failed(outcome: Outcome) -> bool | None:
@@ -142,6 +145,8 @@ def failed(outcome: Outcome) -> bool | None:
         return False  # it answered: with a redirect
     if outcome.error is None:
         return False
+    if outcome.unsent:
+        return None
     if outcome.http_status is not None:
         return outcome.http_status >= 500
     return True if outcome.error.type in HOST_ERRORS else None

@@ -323,6 +323,7 @@ def _outcome(
         http_status=status,
         excerpt=excerpt,
         elsewhere=exchange.url is not None and exchange.url.raw_host != config.url.raw_host,
+        unsent=exchange.url is None or happened is Trouble.UNSENT,
     )
 
 

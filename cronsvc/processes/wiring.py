@@ -94,7 +94,7 @@ async def wired(settings: Settings, *, application_name: str, max_size: int | No
             replays=Replays(database),
             target_hosts=TargetHosts(database),
             egress_lists=EgressLists(database),
-            templates=Templates(database),
+            templates=Templates(database, executors),
             groups=Groups(database),
         )
 

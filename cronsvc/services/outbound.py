@@ -8,7 +8,8 @@ calling is free again when its executions are rescued.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -28,11 +29,12 @@ from cronsvc.domain.target_host import (
     after_call,
     failed,
 )
-from cronsvc.errors import CronsvcError
+from cronsvc.errors import CronsvcError, Unavailable
 from cronsvc.services.batching import MicroBatch
-from cronsvc.store import egress_lists, host_calls, running
+from cronsvc.store import admission, egress_lists, host_calls, running
 from cronsvc.store.host_calls import HeldCall
 from cronsvc.store.pool import Conn, Database
+from cronsvc.tasks import Reminder
 
 _log = logging.getLogger("cronsvc.outbound")
 
@@ -104,8 +106,9 @@ class Outbound:
         self._db = db
         self._known = Known()
         self._fresh_until = float("-inf")
+        self._unasked = Reminder()
         self._looks: MicroBatch[None, Known] = MicroBatch(self._look)
-        self._asks: MicroBatch[_Ask, Go | Hold] = MicroBatch(self._ask)
+        self._asks: MicroBatch[_Ask, Go | Hold | None] = MicroBatch(self._ask)
         self._ends: MicroBatch[_End, None] = MicroBatch(self._settle)
 
     async def known(self) -> Known:
@@ -115,19 +118,31 @@ class Outbound:
         return self._known
 
     async def passage(self, claimed: Claimed, namespace: str, host: str | None) -> Passage | None:
-        """The way out of a claimed execution that calls this host; None: not now, and it has been given back.
+        """The way out of a claimed execution that calls this host; None: not now, and it has been given back, or its
+        row says that it is not ours any more.
 
         `host` None: it calls nobody that is known. Unavailable: Postgres is away, and nothing was begun.
         """
         if host is None:
             return Passage()
+        try:
+            passage = await self._passage(_Ask(claimed, namespace, host))
+        except Unavailable as error:
+            if self._unasked.due():
+                _log.warning("what calls a host is handed back, nobody can be asked whether it may: %s", error)
+            raise
+        if self._unasked.over():
+            _log.warning("hosts can be asked for again")
+        return passage
+
+    async def _passage(self, ask: _Ask) -> Passage | None:
         known = await self.known()
-        egress, rule = known.egress(namespace), known.hosts.get(host)
-        if rule is None or egress.refusal(host) is not None:
+        egress, rule = known.egress(ask.namespace), known.hosts.get(ask.host)
+        if rule is None or egress.refusal(ask.host) is not None:
             return Passage(egress)
-        if rule.is_counted and isinstance(await self._asks.submit(_Ask(claimed, namespace, host)), Hold):
+        if rule.is_counted and not isinstance(await self._asks.submit(ask), Go):
             return None
-        return Passage(egress, partial(self._watch, claimed, host))
+        return Passage(egress, partial(self._watch, ask.claimed, ask.host))
 
     async def flush(self, seconds: float) -> bool:
         """Wait until every end is told; False when Postgres did not take them all in that time."""
@@ -156,12 +171,14 @@ class Outbound:
         self._fresh_until = at + FRESH_SECONDS
         return [self._known] * len(asked)
 
-    async def _ask(self, asks: Sequence[_Ask]) -> Sequence[Go | Hold]:
+    async def _ask(self, asks: Sequence[_Ask]) -> Sequence[Go | Hold | None]:
+        """Let through or give back; None, and nothing is written, for what does not run under its claim any more."""
         async with self._db.transaction() as conn:
             locked = await host_calls.lock(conn, (each.host for each in asks))
             use = await host_calls.use(conn, locked)
             budgets = {host: Budget(found.rule, use.get(host, HostUse())) for host, found in locked.items()}
-            answers = [budgets[each.host].ask() if each.host in budgets else Go() for each in asks]
+            ours = await host_calls.still_running(conn, [each.claimed for each in asks])
+            answers = [_answer(each, budgets, ours) for each in asks]
             decided = list(zip(asks, answers, strict=True))
             begun = [each for each, said in decided if isinstance(said, Go) and each.host in locked]
             if begun:
@@ -223,8 +240,21 @@ class Outbound:
         return released
 
 
+def _answer(ask: _Ask, budgets: Mapping[str, Budget], ours: Collection[tuple[int, int]]) -> Go | Hold | None:
+    if (ask.claimed.execution_id, ask.claimed.claim_no) not in ours:
+        return None
+    budget = budgets.get(ask.host)
+    return Go() if budget is None else budget.ask()
+
+
 async def _give_back(conn: Conn, held: Sequence[HeldCall]) -> None:
-    """QUEUED again, the attempt refunded; what somebody else has taken over meanwhile is left alone."""
+    """QUEUED again, the attempt and what it took of its queue's rate refunded.
+
+    What somebody else has taken over meanwhile is left alone.
+    """
+    queues = await admission.rated_queues(conn, [each.claimed for each in held])
+    if queues:
+        await admission.lock_scopes(conn, [f"queue:{queue}" for queue in set(queues.values())])
     finishes = [
         replace(
             hand_back(each.claimed, seconds=each.seconds),
@@ -235,10 +265,13 @@ async def _give_back(conn: Conn, held: Sequence[HeldCall]) -> None:
     written = await running.finish(conn, finishes)
     if kept := [each for each in held if each.claimed.execution_id in written]:
         await host_calls.hold(conn, kept)
+        ids = [each.claimed.execution_id for each in kept]
+        if refunds := Counter(queues[id_] for id_ in ids if id_ in queues):
+            await admission.take(conn, {queue: -count for queue, count in refunds.items()})
         if min(each.seconds for each in kept) < NEAR_SECONDS:
             await running.wake_schedulers(conn)
 
 
 def _let_go(told: "asyncio.Future[None]") -> None:
-    if not told.cancelled():
-        told.exception()
+    if not told.cancelled() and (error := told.exception()) is not None:
+        _log.error("the end of a call was not told to its host", exc_info=error)

@@ -2,7 +2,8 @@
 
 `handle(ticket)` is the pipe: claim → definition → executor under its timeout → decide → finish. Claims and finishes are
 micro-batched over everything the process runs. The lease belongs to the process: `lease.Lease` renews it, and when it
-cannot, what runs here is stopped before anybody else may start it. Its heartbeat also brings the requests to cancel.
+cannot, what runs here is stopped before anybody else may start it, and what was claimed and has not begun never does.
+Its heartbeat also brings the requests to cancel.
 """
 
 import asyncio
@@ -70,8 +71,9 @@ class Runner:
         self._reports = Reports(db)
         self._outbound = Outbound(db)
         self._runs: dict[Key, Run] = {}
-        self._in_hand: set[Key] = set()  # from the claim until this process lets go of it
+        self._in_hand: dict[Key, UUID] = {}  # from the claim until this process lets go of it: who claimed
         self._begun: set[Key] = set()  # from the executor's start until the end is written or refused
+        self._lapsed: UUID | None = None  # the identity whose lease is gone, until there is a new one
 
     @property
     def running(self) -> int:
@@ -97,7 +99,7 @@ class Runner:
             finish = await self._attempt(claimed)
         finally:
             if finish is None:
-                self._in_hand.discard(_key(claimed))
+                self._in_hand.pop(_key(claimed), None)
             else:
                 self._write_later(finish)
         await self._ends.room()
@@ -116,7 +118,7 @@ class Runner:
         key = (finish.execution_id, finish.claim_no)
 
         def decided(spoken: bool) -> None:
-            self._in_hand.discard(key)
+            self._in_hand.pop(key, None)
             if spoken:
                 self._begun.discard(key)
 
@@ -145,14 +147,15 @@ class Runner:
 
     async def _attempt(self, claimed: Claimed) -> Finish | None:
         """Run the claimed execution; None when its lease lapsed and the row is no longer ours to write."""
-        begun = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        begun = clock()
         try:
             definition = await self._definitions.get(claimed.job_id, claimed.revision)
         except (Unavailable, asyncio.CancelledError):
             return hand_back(claimed, seconds=1.0)
         if isinstance(definition, ErrorDetail):
             return after_outcome(claimed, Outcome(error=definition, retryable=False), Backoff())
-        claimed = _with_policy(claimed, definition, spent=asyncio.get_running_loop().time() - begun)
+        claimed = _with_policy(claimed, definition, spent=clock() - begun)
         executor = self._executors.get(definition.task_payload.type)
         if executor is None:
             _log.warning("no executor for job type %r here; handed back", definition.task_payload.type)
@@ -172,17 +175,25 @@ class Runner:
             _log.exception("job type %s cannot read execution %s", definition.task_payload.type, claimed.execution_id)
             fault = ErrorDetail("executor_error", f"the executor raised {type(error).__name__} in parse")
             return after_outcome(claimed, Outcome(error=fault, retryable=False), definition.backoff)
+        asked = clock()
         try:
             passage = await self._outbound.passage(claimed, definition.namespace, host_called(executor, config))
         except (Unavailable, asyncio.CancelledError):
             return hand_back(claimed, seconds=1.0)
         if passage is None:
             return None  # its host is not to be called now: it was given back with the reason
+        if not self._holds(claimed):
+            return hand_back(claimed, seconds=0.0)  # behind the fence: somebody else may have it by now
+        claimed = _spent(claimed, clock() - asked)  # from here to its start nothing may wait
         report = self._reports.open(claimed)
         secrets = self._secrets.attempt(definition.namespace)
         attempt = _execute(executor, config, claimed, definition, report, self._db, secrets, passage.egress)
         finish = await self._run(claimed, definition, passage.watched(attempt))
         return None if finish is None else replace(finish, **report.close())
+
+    def _holds(self, claimed: Claimed) -> bool:
+        """Whether the lease that this was claimed under is still this process's."""
+        return self._in_hand.get(_key(claimed)) == self.worker_id != self._lapsed
 
     async def _run(
         self, claimed: Claimed, definition: JobDefinition, attempt: Coroutine[Any, Any, Outcome]
@@ -203,7 +214,11 @@ class Runner:
             del self._runs[key]
 
     def lapse(self) -> int:
-        """The lease is gone: stop everything that runs, write nothing of it. Returns how many attempts were stopped."""
+        """The lease is gone: stop everything that runs, write nothing of it. Returns how many attempts were stopped.
+
+        Nothing begins any more before `worker_id` is another one.
+        """
+        self._lapsed = self.worker_id
         runs = list(self._runs.values())
         for run in runs:
             run.lapse()
@@ -220,11 +235,12 @@ class Runner:
                 run.cancel(self._cancel_grace)
 
     async def _claim(self, tickets: Sequence[Ticket]) -> Sequence[Claimed | None]:
+        worker_id = self.worker_id  # it may be another one when the answer comes
         async with self._db.statements() as conn:
-            claimed = await running.claim(conn, tickets, worker_id=self.worker_id)
+            claimed = await running.claim(conn, tickets, worker_id=worker_id)
         if left := [ticket for ticket in tickets if ticket.execution_id not in claimed]:
-            claimed |= await claim_limited(self._db, left, worker_id=self.worker_id)
-        self._in_hand |= {_key(each) for each in claimed.values()}
+            claimed |= await claim_limited(self._db, left, worker_id=worker_id)
+        self._in_hand |= {_key(each): worker_id for each in claimed.values()}
         # A ticket that was delivered twice must reach one caller only.
         return [claimed.pop(ticket.execution_id, None) for ticket in tickets]
 
@@ -235,9 +251,14 @@ def _key(claimed: Claimed) -> Key:
 
 def _with_policy(claimed: Claimed, definition: JobDefinition, *, spent: float) -> Claimed:
     """The claim with what its definition says of retries; `spent` seconds of its deadline have gone by."""
-    left = None if claimed.deadline_left is None else claimed.deadline_left - spent
     counted = definition.pause_after_failures is not None
-    return replace(claimed, deadline_left=left, retry_on=definition.retry_on, counted=counted)
+    return replace(_spent(claimed, spent), retry_on=definition.retry_on, counted=counted)
+
+
+def _spent(claimed: Claimed, seconds: float) -> Claimed:
+    """The claim when so many seconds of its deadline have gone by."""
+    left = None if claimed.deadline_left is None else claimed.deadline_left - seconds
+    return replace(claimed, deadline_left=left)
 
 
 def _budget(claimed: Claimed, definition: JobDefinition) -> float:

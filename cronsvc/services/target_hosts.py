@@ -1,11 +1,12 @@
 """Hosts as people steer them: budgets, breakers, and what waits for whom.
 
 Promises: a change is one transaction, audited with its caller, and workers keep to it within a second. What a reset or
-a removed limit lets go is dispatched at once, the first thousand of it here. Hosts serve every namespace, so only
-callers that reach all of them see or change hosts; what waited for one is shown to those who see its job.
+a removed host lets go is dispatched at once, a thousand in the same transaction and the rest in their own; of what a
+changed limit lets go, the first thousand. Hosts serve every namespace, so only callers that reach all of them see or
+change hosts; what waited for one is shown to those who see its job.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from cronsvc.domain.egress_list import WILDCARD, address_of, host_entry_fault, host_key
@@ -21,6 +22,7 @@ from cronsvc.store.target_hosts import HostHold, OpenHost, TargetHost
 
 MOST_HOSTS = 1000  # every worker keeps them all in memory
 MOST_RELEASED = 1000
+MOST_RELEASES = 100  # transactions
 LONGEST_TRIP_SECONDS = 30 * 86_400
 KEPT_DAYS = 90
 
@@ -93,9 +95,10 @@ class TargetHosts:
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
             await target_hosts.lock(conn, key)
             before = _found(await target_hosts.find(conn, key), host)
-            await _release(conn, key, list(HoldReason))
+            released = await _release(conn, key, list(HoldReason))
             await target_hosts.delete(conn, key)
             await _record(conn, "delete", key, before, None)
+        await self._release_rest(key, list(HoldReason), released, caller)
 
     async def trip(
         self, host: str, caller: Caller, *, seconds: int | None = None, note: str | None = None
@@ -118,9 +121,14 @@ class TargetHosts:
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
             before = _found(await self._locked(conn, key), host)
             await target_hosts.reset(conn, key)
-            if before.rule.state is not BreakerState.CLOSED:
-                await _release(conn, key, [HoldReason.BREAKER])
-            return await self._changed(conn, "reset", key, before)
+            was_open = before.rule.state is not BreakerState.CLOSED
+            released = await _release(conn, key, [HoldReason.BREAKER]) if was_open else 0
+            after = await self._changed(conn, "reset", key, before)
+        if not released:
+            return after
+        await self._release_rest(key, [HoldReason.BREAKER], released, caller)
+        async with self._db.statements() as conn:
+            return _found(await target_hosts.find(conn, key), host)
 
     async def holds(
         self,
@@ -168,6 +176,14 @@ class TargetHosts:
             raise Conflict(f"{MOST_HOSTS} hosts have settings, which is as many as may; delete one first")
         return await target_hosts.find(conn, host)
 
+    async def _release_rest(self, host: str, reasons: Sequence[HoldReason], released: int, caller: Caller) -> None:
+        """Go on with what `released` rows were the beginning of. What is left comes back by itself."""
+        for _ in range(MOST_RELEASES):
+            if released < MOST_RELEASED:
+                return
+            async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
+                released = await _release(conn, host, reasons)
+
     async def _changed(self, conn: Conn, action: str, host: str, before: TargetHost | None) -> TargetHost:
         after = await target_hosts.find(conn, host)
         assert after is not None  # its row was written in this transaction
@@ -187,9 +203,10 @@ async def forget_outbound(db: Database, *, batch: int = 5000) -> int:
             return forgotten
 
 
-async def _release(conn: Conn, host: str, reasons: list[HoldReason]) -> None:
-    if await host_calls.release(conn, host, reasons, most=MOST_RELEASED):
+async def _release(conn: Conn, host: str, reasons: Sequence[HoldReason]) -> int:
+    if released := await host_calls.release(conn, host, reasons, most=MOST_RELEASED):
         await wake_schedulers(conn)
+    return released
 
 
 def _allow(caller: Caller) -> None:

@@ -3,8 +3,8 @@
 Promises: a change is one transaction, audited with its caller, and appends a revision; it changes no job. A template
 is used by its revisions: a job remembers the one that was applied to it and what was given with it, so that applying
 a later one changes what the template changed and leaves what people did. A template of a namespace is for jobs of that
-namespace; one of none is for everybody, and only callers that reach everything write it. What a template makes goes
-through `Jobs` like any other definition.
+namespace; one of none is for everybody, and only callers that reach everything write it. Nobody writes one of a type
+whose jobs they may not define. What a template makes goes through `Jobs` like any other definition.
 """
 
 import re
@@ -15,6 +15,7 @@ from typing import Any
 
 from cronsvc.domain.templates import Parameter, TemplateFields, TemplateUse, faults, filled_in, rendered
 from cronsvc.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound, PreconditionFailed
+from cronsvc.executors.base import Executor
 from cronsvc.services.callers import Caller
 from cronsvc.services.job_validation import check_filter, json_fault
 from cronsvc.services.paging import (
@@ -27,6 +28,7 @@ from cronsvc.services.paging import (
     read_text_cursor,
     text_cursor,
 )
+from cronsvc.services.type_roles import check_template_role
 from cronsvc.store import audit, templates
 from cronsvc.store.pool import Conn, Database
 from cronsvc.store.templates import Template, TemplateRevision, parameters_json
@@ -58,12 +60,14 @@ class Applied:
 class Templates:
     """The templates of one database."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, executors: Mapping[str, Executor]) -> None:
         self._db = db
+        self._executors = executors
 
     async def create(self, fields: TemplateFields, caller: Caller) -> Template:
         """Define a template. InvalidInput lists every bad field; Conflict: the name is taken."""
         _allow(fields.namespace, caller)
+        check_template_role(caller, self._executors, fields)
         _check(fields)
         async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
             template_id = await templates.insert(conn, fields)
@@ -121,6 +125,7 @@ class Templates:
             old = await self._locked(conn, template_id, caller, if_revision)
             if fields.namespace != old.fields.namespace:
                 raise InvalidInput.of("namespace", "stays: jobs were made from the template there")
+            check_template_role(caller, self._executors, old.fields, fields)
             _check(fields)
             if fields == old.fields:
                 return old
@@ -163,11 +168,19 @@ class Templates:
         document = rendered(fields.definition, filled_in(fields.parameters, values))
         return template, document, TemplateUse(template.id, template.revision, values, overrides)
 
-    async def behind(self, template: Template, caller: Caller, *, limit: int) -> tuple[int, ...]:
-        """Jobs of the caller that follow an earlier revision, in order of id; at most `limit`."""
-        revision, namespaces = template.revision, caller.namespaces
+    async def behind(
+        self, template: Template, caller: Caller, *, after: int | None = None, limit: int
+    ) -> tuple[int, ...]:
+        """Jobs of the caller that follow an earlier revision, in order of id, beyond `after`; at most `limit`."""
         async with self._db.statements() as conn:
-            found = await templates.behind(conn, template.id, revision=revision, namespaces=namespaces, limit=limit)
+            found = await templates.behind(
+                conn,
+                template.id,
+                revision=template.revision,
+                namespaces=caller.namespaces,
+                after=after or 0,
+                limit=limit,
+            )
         return tuple(found)
 
     async def applied(self, template: Template, job_id: int, caller: Caller, *, values: Mapping[str, Any]) -> Applied:
@@ -219,6 +232,10 @@ def _check(fields: TemplateFields) -> None:
         for field, value in named.items()
         if value is not None and _NAME.fullmatch(value) is None
     ]
+    if fields.namespace is not None and fields.definition.get("namespace") not in (None, fields.namespace):
+        bad.append(
+            FieldError("definition.namespace", f"is that of the template, {fields.namespace[:63]}; leave it out")
+        )
     check_filter("description", fields.description)
     if len(fields.description) > 10_000:
         bad.append(FieldError("description", "has at most 10000 characters"))

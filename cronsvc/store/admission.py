@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from psycopg.rows import class_row
 
-from cronsvc.domain.execution import Ticket
+from cronsvc.domain.execution import Claimed, Ticket
 from cronsvc.store.locking import lock_rows
 from cronsvc.store.pool import Conn
 from cronsvc.store.spans import by_key
@@ -252,8 +252,23 @@ UPDATE queues AS q SET tokens = q.tokens - t.taken
 
 
 async def take(conn: Conn, taken: Mapping[str, int]) -> None:
-    """So many executions of these queues begin."""
+    """So many executions of these queues begin; less than none: so many did not begin after all."""
     await conn.execute(TAKE, {"queues": list(taken), "taken": list(taken.values())})
+
+
+RATED = """
+SELECT e.id, e.queue
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[]) AS t(job_id, scheduled_time)
+  JOIN job_executions AS e ON e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time
+  JOIN queues AS q ON q.name = e.queue
+ WHERE e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND q.rate_per_minute IS NOT NULL
+"""
+
+
+async def rated_queues(conn: Conn, claims: Sequence[Claimed]) -> dict[int, str]:
+    """The queues of those of these executions whose queue has a rate, by execution id."""
+    parameters = by_key((each.job_id, each.scheduled_time) for each in claims)
+    return dict(await (await conn.execute(RATED, parameters)).fetchall())
 
 
 HOLD = """

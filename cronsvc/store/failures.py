@@ -120,9 +120,11 @@ WITH waiting AS (
 UPDATE job_executions AS e
    SET status = 'FAILED', status_reason = 'timeout', dispatch_at = NULL, held = NULL, end_time = clock_timestamp(),
        error = jsonb_build_object('type', 'deadline', 'message', CASE
-               WHEN e.error IS NULL THEN 'no attempt began before the deadline'
-               ELSE 'the deadline leaves no time for another attempt; '
-                    || concat_ws(': ', e.error ->> 'type', e.error ->> 'message') END)
+               WHEN e.attempt = 0
+               THEN concat_ws('; ', 'no attempt began before the deadline',
+                              nullif(concat_ws(': ', e.error ->> 'type', e.error ->> 'message'), ''))
+               ELSE concat_ws('; ', 'the deadline leaves no time for another attempt',
+                              nullif(concat_ws(': ', e.error ->> 'type', e.error ->> 'message'), '')) END)
   FROM waiting AS w
  WHERE e.job_id = w.job_id AND e.scheduled_time = w.scheduled_time
    AND e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'QUEUED'

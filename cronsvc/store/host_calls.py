@@ -16,6 +16,7 @@ from cronsvc.domain.execution import Claimed
 from cronsvc.domain.target_host import BreakerState, HoldReason, HostRule, HostUse
 from cronsvc.store.locking import lock_rows
 from cronsvc.store.pool import Conn
+from cronsvc.store.spans import by_key
 
 RULE = """host, calls_per_second, calls_per_minute, max_concurrent, breaker_failures, breaker_open_seconds, state,
        failures"""
@@ -58,28 +59,18 @@ def _locked(row: Mapping[str, Any]) -> LockedHost:
     return LockedHost(rule_from_row(row), row["age"], probe)
 
 
-# When the oldest of the newest so many calls is a second or a minute old there is room for another; with fewer of them,
-# when the oldest of all those in the span is, should the calls of this moment fill it.
+# Of a span's calls the newest are counted, as many as may be, and none without a limit: every worker waits for the lock
+# that this is read under. When the oldest of them is a second or a minute old there is room for another. A probe that
+# takes longer than its breaker was open lets another call try.
 USE = """
 SELECT h.host,
        (SELECT count(*)::int FROM host_calls AS c
           JOIN job_executions AS e ON e.job_id = c.job_id AND e.scheduled_time = c.scheduled_time
          WHERE c.host = h.host AND c.ended_at IS NULL AND e.status = 'RUNNING' AND e.claim_no = c.claim_no
            AND e.callback_since IS NULL) AS running,
-       (SELECT count(*)::int FROM host_calls AS c
-         WHERE c.host = h.host AND c.began_at > now.is - interval '1 second') AS in_second,
-       (SELECT count(*)::int FROM host_calls AS c
-         WHERE c.host = h.host AND c.began_at > now.is - interval '1 minute') AS in_minute,
-       (1 - coalesce(extract(epoch FROM now.is - (
-           SELECT min(n.began_at) FROM (SELECT c.began_at FROM host_calls AS c
-                                         WHERE c.host = h.host AND c.began_at > now.is - interval '1 second'
-                                         ORDER BY c.began_at DESC LIMIT h.calls_per_second) AS n)), 0)
-       )::float8 AS second_left,
-       (60 - coalesce(extract(epoch FROM now.is - (
-           SELECT min(n.began_at) FROM (SELECT c.began_at FROM host_calls AS c
-                                         WHERE c.host = h.host AND c.began_at > now.is - interval '1 minute'
-                                         ORDER BY c.began_at DESC LIMIT h.calls_per_minute) AS n)), 0)
-       )::float8 AS minute_left,
+       second.calls AS in_second, minute.calls AS in_minute,
+       (1 - coalesce(extract(epoch FROM now.is - second.oldest), 0))::float8 AS second_left,
+       (60 - coalesce(extract(epoch FROM now.is - minute.oldest), 0))::float8 AS minute_left,
        (SELECT count(*)::int FROM host_holds AS w WHERE w.host = h.host AND w.held_until > now.is) AS waiting,
        CASE WHEN h.state <> 'open' THEN 0
             WHEN h.open_until IS NOT NULL THEN greatest(0, extract(epoch FROM h.open_until - now.is))::float8
@@ -87,8 +78,19 @@ SELECT h.host,
        h.state = 'half_open' AND EXISTS (
            SELECT FROM job_executions AS e
             WHERE e.job_id = h.probe_job_id AND e.scheduled_time = h.probe_time AND e.claim_no = h.probe_claim
-              AND e.status = 'RUNNING' AND e.callback_since IS NULL) AS probe_runs
-  FROM target_hosts AS h, (SELECT clock_timestamp() AS is) AS now
+              AND e.status = 'RUNNING' AND e.callback_since IS NULL)
+          AND h.changed_at > now.is - make_interval(secs => h.breaker_open_seconds) AS probe_runs
+  FROM target_hosts AS h CROSS JOIN (SELECT clock_timestamp() AS is) AS now
+ CROSS JOIN LATERAL (
+     SELECT count(*)::int AS calls, min(n.began_at) AS oldest
+       FROM (SELECT c.began_at FROM host_calls AS c
+              WHERE c.host = h.host AND c.began_at > now.is - interval '1 second'
+              ORDER BY c.began_at DESC LIMIT coalesce(h.calls_per_second, 0)) AS n) AS second
+ CROSS JOIN LATERAL (
+     SELECT count(*)::int AS calls, min(n.began_at) AS oldest
+       FROM (SELECT c.began_at FROM host_calls AS c
+              WHERE c.host = h.host AND c.began_at > now.is - interval '1 minute'
+              ORDER BY c.began_at DESC LIMIT coalesce(h.calls_per_minute, 0)) AS n) AS minute
  WHERE h.host = ANY (%(hosts)s::text[])
 """
 
@@ -98,6 +100,24 @@ async def use(conn: Conn, hosts: Iterable[str]) -> dict[str, HostUse]:
     async with conn.cursor(row_factory=dict_row) as cursor:
         rows = await (await cursor.execute(USE, {"hosts": sorted(set(hosts))})).fetchall()
     return {row.pop("host"): HostUse(**row) for row in rows}
+
+
+STILL_RUNNING = """
+SELECT e.id, e.claim_no
+  FROM unnest(%(job_ids)s::bigint[], %(times)s::timestamptz[], %(claim_nos)s::int[])
+    AS t(job_id, scheduled_time, claim_no)
+  JOIN job_executions AS e ON e.job_id = t.job_id AND e.scheduled_time = t.scheduled_time AND e.claim_no = t.claim_no
+ WHERE e.scheduled_time BETWEEN %(least)s AND %(greatest)s AND e.status = 'RUNNING'
+"""
+
+
+async def still_running(conn: Conn, claims: Sequence[Claimed]) -> set[tuple[int, int]]:
+    """Those of these that still run under their claim: execution id and claim_no."""
+    parameters = {
+        **by_key((each.job_id, each.scheduled_time) for each in claims),
+        "claim_nos": [each.claim_no for each in claims],
+    }
+    return set(await (await conn.execute(STILL_RUNNING, parameters)).fetchall())
 
 
 BEGIN = """
@@ -116,7 +136,7 @@ async def begin(conn: Conn, calls: Sequence[tuple[str, Claimed]]) -> None:
 
 PROBE = """
 UPDATE target_hosts
-   SET changed_at = CASE state WHEN 'half_open' THEN changed_at ELSE clock_timestamp() END, state = 'half_open',
+   SET changed_at = clock_timestamp(), state = 'half_open',
        probe_job_id = %(job_id)s::bigint, probe_time = %(scheduled_time)s::timestamptz, probe_claim = %(claim_no)s::int
  WHERE host = %(host)s::text AND state IN ('open', 'half_open')
 """
@@ -243,15 +263,24 @@ async def release(conn: Conn, host: str, reasons: Iterable[HoldReason], *, most:
     return released
 
 
+# Host by host, from the oldest on, as host_calls_began has them: what is kept is not looked at.
 FORGET_CALLS = """
+WITH RECURSIVE hosts AS (
+    SELECT min(host) AS host FROM host_calls
+     UNION ALL
+    SELECT (SELECT min(c.host) FROM host_calls AS c WHERE c.host > h.host) FROM hosts AS h WHERE h.host IS NOT NULL
+)
 DELETE FROM host_calls AS c
  WHERE (c.job_id, c.scheduled_time, c.claim_no) IN (
-     SELECT o.job_id, o.scheduled_time, o.claim_no FROM host_calls AS o
-      WHERE o.began_at < clock_timestamp() - interval '2 minutes'
-        AND (o.ended_at IS NOT NULL
-             OR NOT EXISTS (SELECT FROM job_executions AS e
-                             WHERE e.job_id = o.job_id AND e.scheduled_time = o.scheduled_time
-                               AND e.status = 'RUNNING' AND e.claim_no = o.claim_no))
+     SELECT old.job_id, old.scheduled_time, old.claim_no
+       FROM hosts AS h CROSS JOIN LATERAL (
+           SELECT o.job_id, o.scheduled_time, o.claim_no FROM host_calls AS o
+            WHERE o.host = h.host AND o.began_at < (SELECT clock_timestamp()) - interval '2 minutes'
+              AND (o.ended_at IS NOT NULL
+                   OR NOT EXISTS (SELECT FROM job_executions AS e
+                                   WHERE e.job_id = o.job_id AND e.scheduled_time = o.scheduled_time
+                                     AND e.status = 'RUNNING' AND e.claim_no = o.claim_no))
+            ORDER BY o.began_at LIMIT %(batch)s::integer) AS old
       LIMIT %(batch)s::integer)
 """
 

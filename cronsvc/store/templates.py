@@ -246,19 +246,20 @@ async def use_of(conn: Conn, job_id: int, *, template_id: int, namespaces: Seque
 BEHIND = """
 SELECT j.id FROM jobs AS j
  WHERE j.template_id = %(template_id)s::bigint AND j.deleted_at IS NULL AND j.template_revision < %(revision)s::integer
-   AND (%(namespaces)s::text[] IS NULL OR j.namespace = ANY (%(namespaces)s::text[]))
+   AND (%(namespaces)s::text[] IS NULL OR j.namespace = ANY (%(namespaces)s::text[])) AND j.id > %(after)s::bigint
  ORDER BY j.id LIMIT %(limit)s::integer
 """
 
 
 async def behind(
-    conn: Conn, template_id: int, *, revision: int, namespaces: Sequence[str] | None, limit: int
+    conn: Conn, template_id: int, *, revision: int, namespaces: Sequence[str] | None, after: int, limit: int
 ) -> list[int]:
-    """The live jobs that were made from an earlier revision, in order of id."""
+    """The live jobs that were made from an earlier revision, in order of id, with ids beyond `after`."""
     parameters = {
         "template_id": template_id,
         "revision": revision,
         "namespaces": _list(namespaces),
+        "after": after,
         "limit": limit,
     }
     return [job_id for (job_id,) in await (await conn.execute(BEHIND, parameters)).fetchall()]

@@ -28,13 +28,18 @@ async def each(
             raise refused
     outcomes = await call.services.bulk.each(items[:room], act, dry_run=dry_run)
     outcomes += [Outcome(item, error=refused) for item in items[room:]]
-    undone = next((place for place, outcome in enumerate(outcomes) if _is_undone(outcome.error)), None)
+    undone = first_undone(outcomes)
     if undone is not None:
         item = outcomes[undone].item
         which = f", job {item}" if isinstance(item, int) else ""
         words = f"was carried out in part: of {len(items)} items, not from the one at index {undone} on{which}"
         leave_unfinished(call.request, words)
     return outcomes
+
+
+def first_undone(outcomes: Sequence[Outcome[T, R]]) -> int | None:
+    """The index of the first item that was not tried; None: all were."""
+    return next((place for place, outcome in enumerate(outcomes) if _is_undone(outcome.error)), None)
 
 
 def _is_undone(error: CronsvcError | None) -> bool:

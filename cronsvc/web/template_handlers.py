@@ -23,7 +23,7 @@ from cronsvc.web.answers import answer
 from cronsvc.web.bulk_handlers import item_problem
 from cronsvc.web.job_handlers import home_namespace, with_etag
 from cronsvc.web.job_models import JobIn, PageQuery
-from cronsvc.web.many import each
+from cronsvc.web.many import each, first_undone
 from cronsvc.web.mapping import definition_answer, definition_of
 from cronsvc.web.models import api_names
 from cronsvc.web.rate_limits import WRITES
@@ -129,14 +129,18 @@ async def apply_template(call: Call) -> Response:
     body: ApplyIn = call.body
     templates, caller = call.services.templates, call.caller
     template = await templates.get(call.id_in_path("templateId"), caller)
+    if body.job_ids is not None and body.after_job_id is not None:
+        raise InvalidInput.of("afterJobId", "cannot be given beside jobIds, which say it all")
     if body.job_ids is not None:
         job_ids, more = tuple(dict.fromkeys(body.job_ids)), False
     else:
-        found = await templates.behind(template, caller, limit=MOST_ITEMS + 1)
+        found = await templates.behind(template, caller, after=body.after_job_id, limit=MOST_ITEMS + 1)
         job_ids, more = found[:MOST_ITEMS], len(found) > MOST_ITEMS
     changed: dict[int, list[str]] = {}
     act = _applying(call, template, body, changed)
     outcomes = await each(call, job_ids, act, kind=WRITES, dry_run=body.dry_run)
+    tried = job_ids[: first_undone(outcomes)]
+    more = more or (body.job_ids is None and len(tried) < len(job_ids))
     items = [_item(outcome, changed) for outcome in outcomes]
     failed = sum(item.problem is not None for item in items)
     return answer(
@@ -147,6 +151,7 @@ async def apply_template(call: Call) -> Response:
             succeeded=len(items) - failed,
             failed=failed,
             more=more,
+            next_after_job_id=(tried[-1] if tried else body.after_job_id) if more else None,
             items=items,
         )
     )
@@ -161,8 +166,15 @@ def _applying(
         applied = await call.services.templates.applied(template, job_id, call.caller, values=body.values)
 
         def change(present: JobDefinition) -> JobDefinition:
+            home = template.fields.namespace
+            if home not in (None, present.namespace):
+                raise Conflict(f"job {job_id} is in {present.namespace} by now, and the template is for {home}")
+            # Where a job is, its own editors decide: whoever writes the template may not reach that namespace.
             old, new = (
-                _document(call, _definition(each, applied.use.overrides, present.namespace))
+                _document(
+                    call,
+                    replace(_definition(each, applied.use.overrides, present.namespace), namespace=present.namespace),
+                )
                 for each in (applied.old, applied.new)
             )
             before = _document(call, present)

@@ -109,9 +109,11 @@ class ApplyIn(RequestModel):
 
     Of each job only what the template has changed since is changed. A member that people have changed too is a conflict
     (409), unless `overwrite`. `values` are laid over those that each job was made with; `dryRun` changes nothing.
+    `afterJobId`: of all, those with greater ids; the answer's `nextAfterJobId` goes on from there.
     """
 
     job_ids: Annotated[list[Id], Field(min_length=1, max_length=MOST_ITEMS)] | None = None
+    after_job_id: Id | None = None
     values: dict[str, Any] = Field(default_factory=dict)
     overwrite: bool = False
     dry_run: bool = False
@@ -127,7 +129,7 @@ class ApplyItem(AnswerModel):
 
 
 class ApplyAnswer(AnswerModel):
-    """What came of all. `more`: there are others behind; the same call again brings them on."""
+    """What came of all. `more`: there are others behind; call again with `afterJobId` as `nextAfterJobId` says."""
 
     template_revision: int
     dry_run: bool
@@ -135,4 +137,5 @@ class ApplyAnswer(AnswerModel):
     succeeded: int
     failed: int
     more: bool
+    next_after_job_id: int | None
     items: list[ApplyItem]

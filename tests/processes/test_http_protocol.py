@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from cronsvc.processes import http_protocol
+from cronsvc.processes import http_protocol, serving
 from cronsvc.processes.http_protocol import MOST_HEAD_BYTES
 from cronsvc.processes.serving import listen, serve
 from tests.processes.test_api import closed
@@ -42,7 +42,7 @@ class Talk:
 
 
 async def measure(scope: dict[str, str], receive: object, send: object) -> None:
-    """Answer with how much came; /deaf answers without reading."""
+    """Answer with how much came; /deaf answers without reading, /slow when there has been time for more to come."""
     assert callable(receive)
     assert callable(send)
     size, more = 0, scope["path"] != "/deaf"
@@ -50,6 +50,8 @@ async def measure(scope: dict[str, str], receive: object, send: object) -> None:
         message = await receive()
         size += len(message.get("body", b""))
         more = message.get("more_body", False)
+    if scope["path"] == "/slow":
+        await asyncio.sleep(SHORT)
     body = str(size).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
@@ -72,6 +74,11 @@ async def talk() -> AsyncIterator[Talk]:
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "HEAD_SECONDS", SHORT)
     monkeypatch.setattr(http_protocol, "LINGER_SECONDS", SHORT)
+
+
+@pytest.fixture
+def soon_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "KEEP_ALIVE_SECONDS", 1)
 
 
 async def test_honest_requests_share_a_connection(talk: Talk) -> None:
@@ -119,7 +126,7 @@ async def test_a_connection_on_which_nothing_begins_is_ended(talk: Talk, said: b
     assert await talk.end() == b""
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short", "soon_idle")
 async def test_between_requests_there_is_time_and_within_a_head_there_is_not(talk: Talk) -> None:
     await talk.say(GET)
     await talk.answer()
@@ -130,14 +137,67 @@ async def test_between_requests_there_is_time_and_within_a_head_there_is_not(tal
     assert await talk.end() == b""
 
 
-@pytest.mark.usefixtures("short")
-async def test_a_body_nobody_reads_is_not_awaited_for_long(talk: Talk) -> None:
-    await talk.say(b"POST /deaf HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+LARGE = GET[:-2] + b"".join(b"x-%d: %s\r\n" % (number, b"y" * 6000) for number in range(12)) + b"\r\n"
+SLOW = GET.replace(b"/a", b"/slow")
+
+
+async def test_nothing_behind_a_refused_head_is_answered_in_its_place(talk: Talk) -> None:
+    await talk.say(LARGE + GET)
+    said = await talk.end()
+    assert (said[:13], said.count(b"HTTP/1.1")) == (b"HTTP/1.1 431 ", 1)
+
+
+@pytest.mark.parametrize(
+    ("second", "status"),
+    [(LARGE, b"431"), (GET[:-2] + b"x: " + b"y" * 300_000, b"431"), (b"no request\r\n\r\n", b"400")],
+)
+async def test_what_is_refused_waits_for_the_answer_under_way(talk: Talk, second: bytes, status: bytes) -> None:
+    await talk.say(SLOW + second)
     assert await talk.answer() == b"http/1.1 200 ok 0"
-    with contextlib.suppress(ConnectionError):
-        for _ in range(100):
-            await talk.say(b"5\r\nhello\r\n")
-            if talk.reader.at_eof():
-                break
-            await asyncio.sleep(SHORT / 10)
+    assert (await talk.end()).startswith(b"HTTP/1.1 %s " % status)
+
+
+async def test_a_malformed_body_is_not_told_as_the_answer_of_another(talk: Talk) -> None:
+    chunked = b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await talk.say(SLOW + chunked + b"zz\r\n")
     assert await talk.end() == b""
+
+
+async def test_a_malformed_body_is_told(talk: Talk) -> None:
+    await talk.say(b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+    assert (await talk.end()).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.usefixtures("short")
+async def test_a_head_that_began_before_the_answer_is_late_after_it(talk: Talk) -> None:
+    await talk.say(SLOW + GET[:-2])
+    assert await talk.answer() == b"http/1.1 200 ok 0"
+    assert (await talk.end()).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.usefixtures("short")
+async def test_the_rest_of_a_body_after_the_answer_is_the_start_of_no_head(talk: Talk) -> None:
+    await talk.say(b"POST /deaf HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab")
+    assert await talk.answer() == b"http/1.1 200 ok 0"
+    await talk.say(b"cde")
+    await asyncio.sleep(3 * SHORT)  # idle, which the deadline of a head has nothing to do with
+    await talk.say(GET)
+    assert (await talk.answer()).startswith(b"http/1.1 200")
+
+
+CHUNKED = b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+
+
+async def test_trailers_are_no_head(talk: Talk) -> None:
+    await talk.say(CHUNKED + b"x-long: " + b"y" * 60_000 + b"\r\n\r\n5\r\nhello\r\n0\r\n")
+    await talk.say(b"x-a: " + b"y" * 7000 + b"\r\n\r\n")
+    assert await talk.answer() == b"http/1.1 200 ok 5"
+    await talk.say(GET)
+    assert await talk.answer() == b"http/1.1 200 ok 0"
+
+
+@pytest.mark.parametrize("begin", [b"0\r\nx-a: ", b"5;"], ids=["trailer", "chunk extension"])
+async def test_what_is_neither_head_nor_body_is_bounded(talk: Talk, begin: bytes) -> None:
+    with contextlib.suppress(ConnectionError):
+        await talk.say(CHUNKED + b"\r\n" + begin, *[b"y" * 4000] * 500)
+    assert (await talk.end())[:13] in (b"HTTP/1.1 400 ", b"")

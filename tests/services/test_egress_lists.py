@@ -60,6 +60,7 @@ def test_what_a_list_permits() -> None:
         "it has api.example.com, *.example.org"
     )
     assert host_key("[0:0::1]") == "::1"
+    assert host_key("[::FFFF:192.0.2.7]") == host_key("::ffff:c000:207") == host_key("192.0.2.7")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 import cronsvc.store.migrations
+from cronsvc.errors import Unavailable
 from cronsvc.services.auditing import Auditing, seal_audit
 from cronsvc.services.callers import Caller, Role
 from cronsvc.store.migrations import HEAD, beside, upgrade
@@ -91,6 +93,38 @@ def test_changes_go_on_while_the_index_is_built_and_old_entries_are_queued(
             " LEFT JOIN audit_unsealed AS u ON u.audit_id = a.id LEFT JOIN audit_chain AS c ON c.audit_id = a.id"
         ).fetchone()
     assert whole is not None and whole[0] >= 7 and whole == (whole[0], whole[0], 0)
+
+
+@pytest.mark.parametrize("old", ["0018"], indirect=True)
+@pytest.mark.parametrize("is_direct", [True, False])
+def test_a_time_limit_is_lifted_for_an_index_but_not_through_a_pooler(
+    old: str, is_direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is set on a session would stay behind on the server connection that others get, too."""
+    told: list[bool] = []
+    real = beside._is_direct
+
+    def look(conn: psycopg.Connection[Any]) -> bool:
+        told.append(real(conn))
+        return is_direct
+
+    monkeypatch.setattr(beside, "_is_direct", look)
+    with psycopg.connect(old, autocommit=True) as other:
+        other.execute(
+            sql.SQL("ALTER DATABASE {} SET statement_timeout = '1500ms'").format(sql.Identifier(other.info.dbname))
+        )
+        with ThreadPoolExecutor(1) as pool:
+            with psycopg.connect(old) as long:
+                long.execute("INSERT INTO jobs (name, task_payload) VALUES ('long', '{\"type\": \"T\"}')")
+                upgrading = pool.submit(upgrade, old)
+                if is_direct:
+                    with pytest.raises(TimeoutError):
+                        upgrading.result(2.5)
+                else:
+                    with pytest.raises(Unavailable, match="the address of Postgres itself"):
+                        upgrading.result(30)
+            assert (upgrading.result(30) if is_direct else upgrade(old)) == HEAD
+    assert set(told) == {True}
 
 
 @pytest.mark.parametrize("old", ["0018"], indirect=True)

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -231,6 +232,18 @@ def test_head_is_the_newest_revision_and_history_is_one_line() -> None:
     assert revisions == sorted(revisions, reverse=True)  # is_ahead() compares them as text
     files = {path.name for path in (ROOT / "cronsvc/store/migrations/sql").glob("*.sql")}
     assert {name[:4] for name in files} == set(revisions)
+
+
+def test_no_migration_keeps_the_jobs_locked_while_it_looks_at_them() -> None:
+    busy = "(public\\.)?(jobs|job_executions|audit_log)"
+    files = [path for path in (ROOT / "cronsvc/store/migrations/sql").glob("*.sql") if path.name[:4] > "0015"]
+    found = {path.name: re.sub("--.*", "", path.read_text(encoding="utf-8")) for path in files}
+    assert len(found) >= 5, "there is nothing to look at: it could not fail"
+    for name, text in found.items():
+        assert not re.search(rf"CREATE (UNIQUE )?INDEX \w+ ON {busy} ", text), f"{name}: beside.build_index"
+        for statement in text.split(";"):
+            if re.search(rf"ALTER TABLE {busy} (.|\n)*ADD CONSTRAINT", statement):
+                assert "NOT VALID" in statement, f"{name}: NOT VALID, and beside.validate later"
 
 
 @pytest.fixture(scope="module")

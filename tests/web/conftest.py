@@ -131,7 +131,7 @@ async def serving(db: Database, redis_url: str) -> AsyncIterator[Services]:
             replays=Replays(db),
             target_hosts=TargetHosts(db),
             egress_lists=EgressLists(db),
-            templates=Templates(db),
+            templates=Templates(db, executors),
             groups=Groups(db),
         )
     finally:

@@ -8,9 +8,11 @@ import pytest
 from cronsvc.errors import Conflict
 from cronsvc.services.access import Caller, Role
 from cronsvc.store.pool import Database
+from cronsvc.web import template_handlers
 from cronsvc.web.app import Services
 from tests.support.rows import fetch, one
 from tests.web.conftest import Client, reasons
+from tests.web.test_rate_limits import NO_REDIS, limited
 
 SYNC: dict[str, Any] = {
     "name": "sync",
@@ -249,6 +251,84 @@ async def test_namespaces(services: Services, admin: Client, http: Any) -> None:
     assert [each["jobId"] for each in done["items"]] == [mine["id"]]
     other = await apply(blue, everybodys, jobIds=[theirs["id"]])
     assert other["items"][0]["status"] == 404
+
+
+async def test_applying_never_moves_a_job(admin: Client) -> None:
+    made = await template(admin)
+    job = await job_of(admin, made, name="mine", values={"customer": "acme"})
+    await changed(admin, made, namespace="blue", timeoutSeconds=90)
+    for body in ({"dryRun": True}, {}, {"overwrite": True, "jobIds": [job["id"]]}):
+        assert [each["status"] for each in (await apply(admin, made, **body))["items"]] == [200]
+        assert (await admin.get(f"{V1}/jobs/{job['id']}")).json()["namespace"] == job["namespace"] != "blue"
+    assert (await admin.get(f"{V1}/jobs/{job['id']}")).json()["timeoutSeconds"] == 90
+
+    # Nor does what a namespace's own operators write reach a job that was moved away from them.
+    reds = await template(admin, namespace="red")
+    moved = await job_of(admin, reds, values={"customer": "b"})
+    assert (await admin.send("PATCH", f"{V1}/jobs/{moved['id']}", json={"namespace": "blue"})).status_code == 200
+    await changed(admin, reds, timeoutSeconds=90)
+    refused = (await apply(admin, reds, overwrite=True))["items"][0]
+    assert (refused["status"], "is in blue" in refused["problem"]["detail"]) == (409, True)
+    assert (await admin.get(f"{V1}/jobs/{moved['id']}")).json()["timeoutSeconds"] == moved["timeoutSeconds"]
+
+
+async def test_a_template_of_a_namespace_names_no_other(admin: Client) -> None:
+    made = await template(admin, namespace="red")
+    for namespace in ("blue", "${customer}"):
+        body = {**SYNC, "namespace": "red", "definition": {**SYNC["definition"], "namespace": namespace}}
+        for response in (
+            await admin.send("PUT", f"{V1}/templates/{made['id']}", json=body),
+            await admin.post(f"{V1}/templates", json={**body, "name": "another"}),
+        ):
+            assert (response.status_code, set(reasons(response))) == (422, {"definition.namespace"}), response.text
+    await changed(admin, made, namespace="red")
+
+
+async def test_a_template_takes_the_role_of_its_type(admin: Client, operator: Client) -> None:
+    made = await template(operator)
+    sql = {"type": "SQL", "config": {"statement": "SELECT '${customer}'"}}
+    kind, whole = {"name": "kind", "default": "API_CALL"}, {"name": "kind", "type": "object", "default": sql}
+    for payload, more in ((sql, []), ({**sql, "type": "${kind}"}, [kind]), ("${kind}", [whole])):
+        definition = {**SYNC["definition"], "taskPayload": payload}
+        body = {**SYNC, "parameters": [*SYNC["parameters"], *more], "definition": definition}
+        for method, path in (("PUT", f"{V1}/templates/{made['id']}"), ("POST", f"{V1}/templates")):
+            refused = await operator.send(method, path, json={**body, "name": method.lower()})
+            assert (refused.status_code, "takes the role admin" in refused.json()["detail"]) == (403, True), payload
+        assert (await admin.send("PUT", f"{V1}/templates/{made['id']}", json=body)).status_code == 200
+        # What an admin has written is not an operator's to change, as such a job would not be.
+        assert (await operator.send("PUT", f"{V1}/templates/{made['id']}", json=SYNC)).status_code == 403
+        assert (await admin.send("PUT", f"{V1}/templates/{made['id']}", json=SYNC)).status_code == 200
+
+
+async def test_jobs_that_are_refused_do_not_hold_up_the_others(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(template_handlers, "MOST_ITEMS", 2)
+    made = await template(operator)
+    jobs = [(await job_of(operator, made, values={"customer": each}))["id"] for each in "abc"]
+    for job_id in jobs[:2]:
+        await operator.send("PATCH", f"{V1}/jobs/{job_id}", json={"timeoutSeconds": 5})
+    await changed(operator, made, timeoutSeconds=90)
+    first = await apply(operator, made)
+    assert ([each["status"] for each in first["items"]], first["more"]) == ([409, 409], True)
+    assert first["nextAfterJobId"] == jobs[1]
+    rest = await apply(operator, made, afterJobId=first["nextAfterJobId"])
+    assert [(each["jobId"], each["status"]) for each in rest["items"]] == [(jobs[2], 200)]
+    assert (rest["more"], rest["nextAfterJobId"]) == (False, None)
+    both = await operator.post(f"{V1}/templates/{made['id']}/apply", json={"jobIds": jobs, "afterJobId": jobs[0]})
+    assert set(reasons(both)) == {"afterJobId"}
+
+
+async def test_where_the_minute_was_full_is_where_it_goes_on(services: Services, operator: Client) -> None:
+    made = await template(operator)
+    jobs = [(await job_of(operator, made, values={"customer": each}))["id"] for each in "abc"]
+    await changed(operator, made, timeoutSeconds=90)
+    async with limited(services, NO_REDIS, operator.key, writes=2) as client:
+        first = await apply(client, made)
+    assert [each["status"] for each in first["items"]] == [200, 200, 429]
+    assert (first["more"], first["nextAfterJobId"]) == (True, jobs[1])
+    rest = await apply(operator, made, afterJobId=first["nextAfterJobId"])
+    assert [each["jobId"] for each in rest["items"]] == jobs[2:] and not rest["more"]
 
 
 @pytest.mark.parametrize("sort", ["id", "-id", "name", "-name"])

@@ -57,7 +57,7 @@ class ApplyItem(Answer):
 
 
 class Apply(Answer):
-    """What came of all. `more`: there are others behind; the same call again brings them on."""
+    """What came of all. `more`: there are others behind; call again with `afterJobId` as `nextAfterJobId` says."""
 
     template_revision: int
     dry_run: bool
@@ -65,6 +65,7 @@ class Apply(Answer):
     succeeded: int
     failed: int
     more: bool
+    next_after_job_id: int | None
     items: tuple[ApplyItem, ...]
 
 

@@ -184,6 +184,7 @@ def apply_template(
     template_id: int,
     *,
     job_ids: Sequence[int] | Unset | None = UNSET,
+    after_job_id: int | Unset | None = UNSET,
     values: Mapping[str, Any] | Unset = UNSET,
     overwrite: bool | Unset = UNSET,
     dry_run: bool | Unset = UNSET,
@@ -202,6 +203,7 @@ def apply_template(
         },
         body={
             "jobIds": job_ids,
+            "afterJobId": after_job_id,
             "values": values,
             "overwrite": overwrite,
             "dryRun": dry_run,

@@ -3,7 +3,8 @@
 `upgrade` may be raced by any number of replicas: one works, the others wait for it and then find nothing to do. The
 lock is held on another connection than the one that migrates, because a lock on alembic's own would open a transaction
 under its feet; it is tried again and again rather than waited for in a statement, whose snapshot `CREATE INDEX
-CONCURRENTLY` would wait for in turn. All of it works through a pooler in transaction mode. There is no downgrade: every
+CONCURRENTLY` would wait for in turn. All of it works through a pooler in transaction mode, but for an index that takes
+longer than the role's statements may: that is told, and asks for Postgres itself. There is no downgrade: every
 migration leaves a schema on which the previous release still runs, so a rollback of the code needs none of the schema.
 """
 

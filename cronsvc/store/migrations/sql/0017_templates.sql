@@ -1,20 +1,17 @@
 -- Groups of jobs, and templates that jobs are made from.
+--
+-- What looks at every job is left to 0020, which does it while jobs can be written: the checks' first look, and the indexes.
 
 ALTER TABLE jobs ADD COLUMN job_group text;
 ALTER TABLE jobs ADD COLUMN template_id bigint;
 ALTER TABLE jobs ADD COLUMN template_revision integer;
 ALTER TABLE jobs ADD COLUMN template_input jsonb;
-ALTER TABLE jobs ADD CONSTRAINT jobs_group_name CHECK (job_group ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$');
-ALTER TABLE jobs ADD CONSTRAINT jobs_template_whole CHECK (num_nulls(template_id, template_revision, template_input) IN (0, 3));
+ALTER TABLE jobs ADD CONSTRAINT jobs_group_name CHECK (job_group ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$') NOT VALID;
+ALTER TABLE jobs ADD CONSTRAINT jobs_template_whole CHECK (num_nulls(template_id, template_revision, template_input) IN (0, 3)) NOT VALID;
 COMMENT ON COLUMN jobs.job_group IS 'The one group it belongs to within its namespace; null: none.';
 COMMENT ON COLUMN jobs.template_id IS 'The template it was made from; book-keeping, no part of the definition.';
 COMMENT ON COLUMN jobs.template_revision IS 'The revision of the template that was applied last.';
 COMMENT ON COLUMN jobs.template_input IS '{"values", "overrides"}: what was given with the template.';
-
-CREATE INDEX jobs_groups ON jobs (job_group, namespace) WHERE job_group IS NOT NULL AND deleted_at IS NULL;
-CREATE INDEX jobs_templates ON jobs (template_id, id) WHERE template_id IS NOT NULL;
-COMMENT ON INDEX jobs_groups IS 'Serves the list of groups, and the jobs of one.';
-COMMENT ON INDEX jobs_templates IS 'Serves the jobs that were made from a template.';
 
 CREATE OR REPLACE FUNCTION cronsvc_definition(job jobs) RETURNS jsonb LANGUAGE sql IMMUTABLE AS
 $$ SELECT to_jsonb(job) - ARRAY['next_fire_time', 'last_fire_time', 'fire_count', 'revision', 'armed_revision', 'tzdata_version',

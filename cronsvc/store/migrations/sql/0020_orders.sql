@@ -1,11 +1,9 @@
 -- Indexes for lists sorted by name and by change, and whose a request's key is.
 --
--- Nothing here is built concurrently, for that cannot be in a migration's transaction. The tables allow it: a million jobs
--- are indexed in about a second, the keys are those of one day, and nothing that ran this schema before had a release.
--- lock_timeout gives up rather than stand in the way of everybody; then `cronsvc migrate` is simply run again.
+-- The indexes on jobs have been built beside the service, before this.
 
-CREATE INDEX jobs_by_name ON jobs (name, id) WHERE deleted_at IS NULL;
-CREATE INDEX jobs_by_change ON jobs (updated_at, id) WHERE deleted_at IS NULL;
+COMMENT ON INDEX jobs_groups IS 'Serves the list of groups, and the jobs of one.';
+COMMENT ON INDEX jobs_templates IS 'Serves the jobs that were made from a template.';
 COMMENT ON INDEX jobs_by_name IS 'Serves the list of jobs in the order of their names.';
 COMMENT ON INDEX jobs_by_change IS 'Serves the list of jobs in the order of their last change.';
 
