@@ -59,6 +59,16 @@ class Caller:
         """The holder of a grant."""
         return cls(actor, grant.role, grant.namespaces, source, grant.roles)
 
+    @property
+    def only_namespace(self) -> str | None:
+        """The namespace of a caller who has one; None for the others."""
+        return self.namespaces[0] if self.namespaces is not None and len(self.namespaces) == 1 else None
+
+    @property
+    def home(self) -> str:
+        """Where what the caller makes goes, unless they say where."""
+        return self.only_namespace or "default"
+
     def sees(self, namespace: str) -> bool:
         """Whether jobs of this namespace exist for the caller."""
         return self.namespaces is None or namespace in self.namespaces

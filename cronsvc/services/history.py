@@ -71,7 +71,6 @@ class History:
         end, deleted, batches = loop.time() + self._seconds, 0, 0
         async with self._db.statements() as conn:
             before = await clock.now(conn) - timedelta(hours=grace_period_hours)
-        only = caller.namespaces[0] if caller.namespaces is not None and len(caller.namespaces) == 1 else None
         while batches < self._most_batches and loop.time() < end:
             async with self._db.transaction(actor=caller.actor, source=caller.source) as conn:
                 await pruning.lock(conn)
@@ -81,7 +80,12 @@ class History:
                     namespaces = None if caller.namespaces is None else list(caller.namespaces)
                     told = {"before": before.isoformat(), "deleted": gone, "namespaces": namespaces}
                     await audit.append(
-                        conn, action="cleanup", entity="executions", entity_id="ended", namespace=only, after=told
+                        conn,
+                        action="cleanup",
+                        entity="executions",
+                        entity_id="ended",
+                        namespace=caller.only_namespace,
+                        after=told,
                     )
             deleted, batches = deleted + gone, batches + 1
             if len(keys) < _BATCH or not gone:

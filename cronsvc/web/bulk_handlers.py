@@ -13,7 +13,6 @@ from cronsvc.services.bulk_pausing import JobSelector
 from cronsvc.web import job_document
 from cronsvc.web.answers import answer
 from cronsvc.web.bulk_models import BulkAction, BulkAnswer, BulkIn, BulkItem, ItemProblem
-from cronsvc.web.job_handlers import home_namespace
 from cronsvc.web.job_models import JobIn
 from cronsvc.web.many import each
 from cronsvc.web.mapping import definition_of
@@ -101,7 +100,7 @@ async def _ids(call: Call, body: BulkIn) -> list[int]:
 
 def _creating(call: Call) -> Callable[[dict[str, Any]], Awaitable[_Done]]:
     async def create(document: dict[str, Any]) -> _Done:
-        definition = definition_of(read_model(JobIn, document), namespace=home_namespace(call.caller))
+        definition = definition_of(read_model(JobIn, document), namespace=call.caller.home)
         return _Done((await call.services.jobs.create(definition, call.caller)).id)
 
     return create

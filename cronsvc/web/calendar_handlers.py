@@ -1,7 +1,5 @@
 """/api/v1/calendars and /api/v1/maintenance-windows."""
 
-import re
-
 from starlette.responses import Response
 
 from cronsvc.domain.maintenance import Selector
@@ -25,16 +23,15 @@ from cronsvc.web.calendar_models import (
     WindowList,
     WindowQuery,
 )
+from cronsvc.web.revised import expected_revision, revised
 from cronsvc.web.routing import Call
-
-_ETAG = re.compile(r'"(\d{1,9})"', re.ASCII)
 
 
 async def create_calendar(call: Call) -> Response:
     """Define a calendar."""
-    fields = _calendar_fields(call.body, _home(call.caller))
+    fields = _calendar_fields(call.body, call.caller.home)
     made = await call.services.calendars.create(fields, call.caller)
-    return _calendar_with_etag(made, status=201)
+    return revised(_calendar(made), made.revision, location=f"/api/v1/calendars/{made.id}")
 
 
 async def list_calendars(call: Call) -> Response:
@@ -53,7 +50,8 @@ async def list_calendars(call: Call) -> Response:
 
 async def get_calendar(call: Call) -> Response:
     """One calendar."""
-    return _calendar_with_etag(await call.services.calendars.get(call.id_in_path("calendarId"), call.caller))
+    found = await call.services.calendars.get(call.id_in_path("calendarId"), call.caller)
+    return revised(_calendar(found), found.revision)
 
 
 async def replace_calendar(call: Call) -> Response:
@@ -61,9 +59,9 @@ async def replace_calendar(call: Call) -> Response:
     calendar_id = call.id_in_path("calendarId")
     old = await call.services.calendars.get(calendar_id, call.caller)
     fields = _calendar_fields(call.body, old.fields.namespace)
-    return _calendar_with_etag(
-        await call.services.calendars.replace(calendar_id, fields, call.caller, if_revision=_if_match(call))
-    )
+    expected = expected_revision(call)
+    found = await call.services.calendars.replace(calendar_id, fields, call.caller, if_revision=expected)
+    return revised(_calendar(found), found.revision)
 
 
 async def import_calendar(call: Call) -> Response:
@@ -75,7 +73,7 @@ async def import_calendar(call: Call) -> Response:
         call.request.path_params["calendarName"],
         call.document,
         call.caller,
-        namespace=query.namespace or _home(call.caller),
+        namespace=query.namespace or call.caller.home,
         now=await calendars.now(),
     )
     return answer(
@@ -87,14 +85,16 @@ async def import_calendar(call: Call) -> Response:
 
 async def delete_calendar(call: Call) -> Response:
     """Take away a calendar that no job follows."""
-    await call.services.calendars.delete(call.id_in_path("calendarId"), call.caller, if_revision=_if_match(call))
+    await call.services.calendars.delete(
+        call.id_in_path("calendarId"), call.caller, if_revision=expected_revision(call)
+    )
     return Response(status_code=204)
 
 
 async def create_window(call: Call) -> Response:
     """Define a maintenance window."""
     made = await call.services.windows.create(_window_fields(call.body, call.caller), call.caller)
-    return _window_with_etag(made, status=201)
+    return revised(_window(made), made.revision, location=f"/api/v1/maintenance-windows/{made.id}")
 
 
 async def list_windows(call: Call) -> Response:
@@ -113,22 +113,22 @@ async def list_windows(call: Call) -> Response:
 
 async def get_window(call: Call) -> Response:
     """One window."""
-    return _window_with_etag(await call.services.windows.get(call.id_in_path("windowId"), call.caller))
+    found = await call.services.windows.get(call.id_in_path("windowId"), call.caller)
+    return revised(_window(found), found.revision)
 
 
 async def replace_window(call: Call) -> Response:
     """Change a window; what it holds already follows it."""
     fields = _window_fields(call.body, call.caller)
-    return _window_with_etag(
-        await call.services.windows.replace(
-            call.id_in_path("windowId"), fields, call.caller, if_revision=_if_match(call)
-        )
-    )
+    window_id, expected = call.id_in_path("windowId"), expected_revision(call)
+    found = await call.services.windows.replace(window_id, fields, call.caller, if_revision=expected)
+    return revised(_window(found), found.revision)
 
 
 async def cancel_window(call: Call) -> Response:
     """End a window now."""
-    return _window_with_etag(await call.services.windows.cancel(call.id_in_path("windowId"), call.caller))
+    found = await call.services.windows.cancel(call.id_in_path("windowId"), call.caller)
+    return revised(_window(found), found.revision)
 
 
 def _calendar_fields(body: CalendarIn, namespace: str) -> CalendarFields:
@@ -162,9 +162,7 @@ def _calendar(found: Calendar) -> CalendarAnswer:
 
 
 def _window_fields(body: WindowIn, caller: Caller) -> WindowFields:
-    namespace = body.namespace
-    if namespace is None and caller.namespaces is not None and len(caller.namespaces) == 1:
-        namespace = caller.namespaces[0]
+    namespace = caller.only_namespace if body.namespace is None else body.namespace
     return WindowFields(
         name=body.name,
         during=body.during,
@@ -205,28 +203,3 @@ def _window(found: WindowRow) -> WindowAnswer:
         cancelled_at=found.cancelled_at,
         cancelled_by=found.cancelled_by,
     )
-
-
-def _calendar_with_etag(found: Calendar, *, status: int = 200) -> Response:
-    headers = {"ETag": f'"{found.revision}"'} | ({"Location": f"/api/v1/calendars/{found.id}"} if status == 201 else {})
-    return answer(_calendar(found), status=status, headers=headers)
-
-
-def _window_with_etag(found: WindowRow, *, status: int = 200) -> Response:
-    where = {"Location": f"/api/v1/maintenance-windows/{found.id}"} if status == 201 else {}
-    return answer(_window(found), status=status, headers={"ETag": f'"{found.revision}"'} | where)
-
-
-def _if_match(call: Call) -> int | None:
-    """The revision that If-Match names; None for any."""
-    text = call.request.headers.get("if-match")
-    if text is None or text.strip() == "*":
-        return None
-    match = _ETAG.fullmatch(text.strip())
-    if match is None:
-        raise InvalidInput.of("If-Match", 'must be an ETag as GET answered it, in quotes, such as "7"')
-    return int(match.group(1))
-
-
-def _home(caller: Caller) -> str:
-    return caller.namespaces[0] if caller.namespaces is not None and len(caller.namespaces) == 1 else "default"

@@ -10,7 +10,6 @@ from starlette.responses import Response
 from cronsvc.domain.job import Job, JobDefinition
 from cronsvc.domain.schedule import describe
 from cronsvc.errors import InvalidInput
-from cronsvc.services.access import Caller
 from cronsvc.services.preview import preview
 from cronsvc.web import job_document
 from cronsvc.web.answers import answer
@@ -35,7 +34,7 @@ from cronsvc.web.schedule_models import InWindow, PreviewAnswer, PreviewIn, Upco
 async def create_job(call: Call) -> Response:
     """Define a job."""
     body: JobIn = call.body
-    definition = definition_of(body, namespace=home_namespace(call.caller))
+    definition = definition_of(body, namespace=call.caller.home)
     job = await call.services.jobs.create(definition, call.caller)
     return with_etag(job, status=201, location=f"/api/v1/jobs/{job.id}")
 
@@ -175,7 +174,7 @@ async def preview_schedule(call: Call) -> Response:
     after = body.after or datetime.now(UTC)
     schedule = schedule_of(body)
     if schedule.calendar is not None:
-        namespace = body.namespace or home_namespace(call.caller)
+        namespace = body.namespace or call.caller.home
         days = await call.services.calendars.closed_days(namespace, schedule.calendar, call.caller)
         schedule = replace(schedule, closed_days=days)
     # A thousand instants of a rare schedule take a while; other requests must not wait for them.
@@ -192,8 +191,3 @@ def with_etag(job: Job, *, status: int = 200, location: str | None = None) -> Re
 def _if_match(call: Call) -> str | None:
     values = call.request.headers.getlist("if-match")
     return ", ".join(values) if values else None
-
-
-def home_namespace(caller: Caller) -> str:
-    """Where a job without a namespace goes: the only one the caller has, else `default`."""
-    return caller.namespaces[0] if caller.namespaces is not None and len(caller.namespaces) == 1 else "default"

@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from cronsvc.services.callers import Caller, Role
+from cronsvc.services.callers import Role
 from cronsvc.store.secrets import Secret
 from cronsvc.web import problems
 from cronsvc.web.answers import answer
@@ -40,11 +40,7 @@ def _name(call: Call) -> str:
 
 def _namespace(call: Call) -> str:
     query: SecretQuery = call.query
-    return query.namespace if query.namespace is not None else _home(call.caller)
-
-
-def _home(caller: Caller) -> str:
-    return caller.namespaces[0] if caller.namespaces is not None and len(caller.namespaces) == 1 else "default"
+    return query.namespace if query.namespace is not None else call.caller.home
 
 
 def _secret(secret: Secret) -> SecretAnswer:

@@ -3,7 +3,6 @@
 A template's document is read by the model of a job, so it means here what it would mean in a request.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,19 +13,19 @@ from cronsvc.domain.job import JobDefinition
 from cronsvc.domain.schedule import ScheduleError
 from cronsvc.domain.templates import Parameter, TemplateFields, carried_over, faults, filled_in, rendered
 from cronsvc.errors import Conflict, FieldError, InvalidInput
-from cronsvc.services.access import Caller
 from cronsvc.services.bulk import MOST_ITEMS, Outcome
 from cronsvc.services.preview import resolved
 from cronsvc.store.templates import Template
 from cronsvc.web import job_document
 from cronsvc.web.answers import answer
 from cronsvc.web.bulk_handlers import item_problem
-from cronsvc.web.job_handlers import home_namespace, with_etag
+from cronsvc.web.job_handlers import with_etag
 from cronsvc.web.job_models import JobIn, PageQuery
 from cronsvc.web.many import each, first_undone
 from cronsvc.web.mapping import definition_answer, definition_of
 from cronsvc.web.models import api_names
 from cronsvc.web.rate_limits import WRITES
+from cronsvc.web.revised import expected_revision, revised
 from cronsvc.web.routing import Call
 from cronsvc.web.template_models import (
     ApplyAnswer,
@@ -43,15 +42,15 @@ from cronsvc.web.template_models import (
 )
 from cronsvc.web.validation import read_model
 
-_ETAG = re.compile(r'"(\d{1,9})"', re.ASCII)
 _UNKNOWN = "no job has such a member"
 
 
 async def create_template(call: Call) -> Response:
     """Define a template."""
     body: TemplateIn = call.body
-    fields = _fields(body, body.namespace or _only(call.caller))
-    return _with_etag(await call.services.templates.create(fields, call.caller), status=201)
+    fields = _fields(body, body.namespace or call.caller.only_namespace)
+    made = await call.services.templates.create(fields, call.caller)
+    return revised(_template(made), made.revision, location=f"/api/v1/templates/{made.id}")
 
 
 async def list_templates(call: Call) -> Response:
@@ -70,7 +69,8 @@ async def list_templates(call: Call) -> Response:
 
 async def get_template(call: Call) -> Response:
     """One template."""
-    return _with_etag(await call.services.templates.get(call.id_in_path("templateId"), call.caller))
+    found = await call.services.templates.get(call.id_in_path("templateId"), call.caller)
+    return revised(_template(found), found.revision)
 
 
 async def replace_template(call: Call) -> Response:
@@ -78,14 +78,16 @@ async def replace_template(call: Call) -> Response:
     template_id, body = call.id_in_path("templateId"), call.body
     old = await call.services.templates.get(template_id, call.caller)
     fields = _fields(body, body.namespace or old.fields.namespace)
-    return _with_etag(
-        await call.services.templates.replace(template_id, fields, call.caller, if_revision=_if_match(call))
-    )
+    expected = expected_revision(call)
+    found = await call.services.templates.replace(template_id, fields, call.caller, if_revision=expected)
+    return revised(_template(found), found.revision)
 
 
 async def delete_template(call: Call) -> Response:
     """Take a template away; the jobs made from it stay as they are."""
-    await call.services.templates.delete(call.id_in_path("templateId"), call.caller, if_revision=_if_match(call))
+    await call.services.templates.delete(
+        call.id_in_path("templateId"), call.caller, if_revision=expected_revision(call)
+    )
     return Response(status_code=204)
 
 
@@ -116,7 +118,7 @@ async def create_job(call: Call) -> Response:
     template, document, use = await call.services.templates.rendered(
         call.id_in_path("templateId"), call.caller, values=body.values, overrides=overrides
     )
-    home = template.fields.namespace or home_namespace(call.caller)
+    home = template.fields.namespace or call.caller.home
     definition = _definition(document, overrides, home)
     if template.fields.namespace not in (None, definition.namespace):
         raise InvalidInput.of("namespace", f"is that of the template, {template.fields.namespace}; leave it out")
@@ -273,24 +275,3 @@ def _parameter(each: Parameter) -> ParameterAnswer:
         description=each.description,
         choices=list(each.choices),
     )
-
-
-def _with_etag(found: Template, *, status: int = 200) -> Response:
-    where = {"Location": f"/api/v1/templates/{found.id}"} if status == 201 else {}
-    return answer(_template(found), status=status, headers={"ETag": f'"{found.revision}"'} | where)
-
-
-def _if_match(call: Call) -> int | None:
-    """The revision that If-Match names; None for any."""
-    text = call.request.headers.get("if-match")
-    if text is None or text.strip() == "*":
-        return None
-    match = _ETAG.fullmatch(text.strip())
-    if match is None:
-        raise InvalidInput.of("If-Match", 'must be an ETag as GET answered it, in quotes, such as "7"')
-    return int(match.group(1))
-
-
-def _only(caller: Caller) -> str | None:
-    """The namespace of a caller who has one; None for the others, whose templates are for everybody unless they say."""
-    return caller.namespaces[0] if caller.namespaces is not None and len(caller.namespaces) == 1 else None
