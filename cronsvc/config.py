@@ -266,7 +266,8 @@ def _aliases() -> dict[str, str]:
     return {field.alias: name for name, field in Settings.model_fields.items() if field.alias}
 
 
-def _secrets() -> tuple[str, ...]:
+def secret_names() -> tuple[str, ...]:
+    """The variables that hold secrets; each has a twin that ends in FILE_SUFFIX."""
     fields = Settings.model_fields.values()
     marked = tuple(field.alias for field in fields if field.alias and "SecretStr" in str(field.annotation))
     return (*marked, "DB_PASSWORD", "REDIS_PASSWORD")
@@ -293,35 +294,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def environment_table() -> str:
-    """The README's table of every variable, as markdown; a test holds the two equal."""
-    lines = ["| variable | default | meaning |", "|---|---|---|"]
-    fields = Settings.model_fields
-    for field in (fields[name] for name in sorted(fields, key=_place_in_table)):
-        default = "" if field.default in (None, (), {}) else f"`{_plain(field.default)}`"
-        also = f"; or `{field.alias}{FILE_SUFFIX}`" if field.alias in _secrets() else ""
-        lines.append(f"| `{field.alias}` | {default} | {field.description}{also} |")
-    for name, note in URL_PARTS.items():
-        default, meaning = (f"`{note}`", "") if note.isdigit() else ("", note)
-        if name in _secrets():
-            meaning = f"or `{name}{FILE_SUFFIX}`"
-        lines.append(f"| `{name}` | {default} | {meaning} |")
-    return "\n".join(lines) + "\n"
-
-
-def _place_in_table(name: str) -> int:
-    return 2 if name in ClientSettings.model_fields else int(name in LimitSettings.model_fields)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _read_files(given: dict[str, str], faults: list[str]) -> None:
     """Replace every `<SECRET>_FILE` by its secret."""
-    for name in _secrets():
+    for name in secret_names():
         file_name = given.pop(name + FILE_SUFFIX, None)
         if file_name is None:
             continue
@@ -336,7 +311,7 @@ def _read_files(given: dict[str, str], faults: list[str]) -> None:
 
 
 def _unknown(name: str) -> str:
-    names = [*_aliases(), *(secret + FILE_SUFFIX for secret in _secrets()), *URL_PARTS]
+    names = [*_aliases(), *(secret + FILE_SUFFIX for secret in secret_names()), *URL_PARTS]
     known = {each.removeprefix(PREFIX): each for each in names}  # what all begin with makes none alike
     close = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=0.7)
     return f"{name}: there is no such variable" + (f"; did you mean {known[close[0]]}?" if close else "")
@@ -349,7 +324,7 @@ def _fault(detail: Mapping[str, Any]) -> str:
     name = str(detail["loc"][0])
     message = message[:1].lower() + message[1:]
     given = detail["input"]
-    is_told = name not in _secrets() and isinstance(given, str) and repr(given) not in message
+    is_told = name not in secret_names() and isinstance(given, str) and repr(given) not in message
     return f"{name}: {message}" + (f", not {given!r}" if is_told else "")
 
 

@@ -15,7 +15,8 @@ import yaml
 
 from cronsvc import __version__
 from cronsvc.cli import app
-from cronsvc.config import URL_PARTS, Settings, environment_table
+from cronsvc.config import URL_PARTS, Settings
+from tests.tools.environment_table import environment_table
 
 ROOT = Path(__file__).parents[2]
 PROCESS_TYPES = {"release": "migrate", "web": "api", "scheduler": "scheduler", "worker": "worker"}
@@ -158,9 +159,7 @@ def test_the_lock_holds_every_direct_dependency() -> None:
 def test_the_readme_has_the_environment_table() -> None:
     found = re.search(r"(?s)<!-- env -->\n(.*?)<!-- /env -->", (ROOT / "README.md").read_text())
     assert found is not None, "README.md has no <!-- env --> … <!-- /env -->"
-    assert found[1].strip() == environment_table().strip(), (
-        "write it again: python -c 'from cronsvc.config import environment_table; print(environment_table())'"
-    )
+    assert found[1].strip() == environment_table().strip(), "write it again: python -m tests.tools.environment_table"
 
 
 def test_the_changelog_speaks_of_this_version() -> None:

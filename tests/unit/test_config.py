@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronsvc.config import URL_PARTS, Settings, environment_table, load_settings
+from cronsvc.config import URL_PARTS, Settings, load_settings
 from cronsvc.errors import ConfigError
+from tests.tools.environment_table import environment_table
 
 SECRET = "s3cr3t-p@ss"
 
