@@ -133,7 +133,8 @@ WITH t AS (
               e.announced_claim IS NOT NULL AS announced,
               CASE WHEN e.held = 'children'
                    THEN (SELECT o.worker_id FROM job_executions AS o
-                          WHERE o.job_id = e.job_id AND o.scheduled_time = e.scheduled_time) END AS left_worker
+                          WHERE o.job_id = e.job_id AND o.scheduled_time = e.scheduled_time
+                            AND o.scheduled_time BETWEEN %(least)s AND %(greatest)s) END AS left_worker
 ), told AS (
     INSERT INTO execution_ends (execution_id, job_id, scheduled_time, status, status_reason, result, children,
                                 parent_job_id, parent_time)
