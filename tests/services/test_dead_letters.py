@@ -284,7 +284,10 @@ async def test_the_list_and_the_count_read_only_their_index(db: Database) -> Non
     )
     async with db.transaction() as conn:
         await conn.execute("ANALYZE")
-        rows = await conn.execute("SELECT DISTINCT tableoid::regclass::text FROM job_executions")
+        # A week with a handful of rows, as there is one near its end or beginning, is rightly read whole.
+        rows = await conn.execute(
+            "SELECT tableoid::regclass::text FROM job_executions GROUP BY tableoid HAVING count(*) > 5000"
+        )
         filled = {name for (name,) in await rows.fetchall()}
         before = (NOW - timedelta(hours=1), 10**6)
         for wanted, after in ((Filter(), None), (Filter(), before), (Filter(since=NOW - timedelta(days=2)), before)):
