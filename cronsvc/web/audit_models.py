@@ -9,7 +9,7 @@ from pydantic import Field
 from cronsvc.services.auditing import MOST_EXPORTED
 from cronsvc.web.fields import Fields
 from cronsvc.web.models import AnswerModel, QueryModel
-from cronsvc.web.scalars import Instant, QueryCount, QueryId
+from cronsvc.web.scalars import Cursor, Instant, Limit, QueryCount, QueryId
 
 Text = Annotated[str, Field(max_length=300)]
 
@@ -58,8 +58,8 @@ class AuditSort(StrEnum):
 class AuditQuery(AuditFilter):
     sort: AuditSort = AuditSort.NEWEST
     fields: Fields | None = None
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50
 
 
 class AuditExportQuery(AuditFilter):

@@ -8,7 +8,7 @@ from cronsvc.domain.backfill import BackfillStatus, Direction, Mode
 from cronsvc.domain.job import MisfirePolicy
 from cronsvc.services.paging import IdSort
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
-from cronsvc.web.scalars import Instant, QueryCount, QueryId
+from cronsvc.web.scalars import Cursor, Instant, Limit, QueryId
 from cronsvc.web.selecting import Selecting
 
 Note = Annotated[str, Field(json_schema_extra={"maxLength": 1000})]
@@ -87,8 +87,8 @@ class BackfillQuery(QueryModel):
     recovery_id: QueryId | None = None
     status: BackfillStatus | None = None
     sort: IdSort = IdSort.NEWEST
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50
 
 
 class SelectorIn(Selecting):
@@ -175,5 +175,5 @@ class RecoveryList(AnswerModel):
 class RecoveryQuery(QueryModel):
     status: BackfillStatus | None = None
     sort: IdSort = IdSort.NEWEST
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50

@@ -11,7 +11,7 @@ from cronsvc.domain.maintenance import During
 from cronsvc.services.paging import IdSort
 from cronsvc.web.job_models import Cron, SlugText, Timezone, documented
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
-from cronsvc.web.scalars import Instant, QueryCount, QueryFlag
+from cronsvc.web.scalars import Cursor, Instant, Limit, QueryFlag
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -168,8 +168,8 @@ class CalendarQuery(QueryModel):
     namespace: Annotated[str, Field(max_length=63)] | None = None
     name: Annotated[str, Field(max_length=63)] | None = None
     sort: IdSort = IdSort.NEWEST
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50
 
 
 class WindowQuery(QueryModel):
@@ -178,5 +178,5 @@ class WindowQuery(QueryModel):
     all: QueryFlag = False
     namespace: Annotated[str, Field(max_length=63)] | None = None
     sort: IdSort = IdSort.NEWEST
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50

@@ -8,7 +8,7 @@ from cronsvc.domain.dependencies import MOST_UPSTREAMS, Mode, When
 from cronsvc.domain.execution import Status
 from cronsvc.services.paging import IdSort
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
-from cronsvc.web.scalars import Instant, QueryCount
+from cronsvc.web.scalars import Cursor, Instant, Limit
 
 Scalar = Annotated[Any, Field(description="text, a number, true, false or null")]
 
@@ -101,5 +101,5 @@ class CauseAnswer(AnswerModel):
 class ChildQuery(QueryModel):
     status: Status | None = None
     sort: IdSort = IdSort.OLDEST
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50

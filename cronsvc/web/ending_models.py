@@ -7,7 +7,7 @@ from pydantic import Field
 
 from cronsvc.web.fields import Fields
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
-from cronsvc.web.scalars import Instant, QueryCount, QueryId
+from cronsvc.web.scalars import Cursor, Instant, Limit, QueryId
 
 Note = Annotated[str, Field(json_schema_extra={"maxLength": 1000})]
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
@@ -40,8 +40,8 @@ class DeadLetterQuery(QueryModel):
     until: Instant | None = None
     sort: DeadLetterSort = DeadLetterSort.LATEST
     fields: Fields | None = None
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50
 
 
 class DeadLettersIn(RequestModel):

@@ -10,7 +10,7 @@ from cronsvc.services.access import Role
 from cronsvc.web.answers import answer
 from cronsvc.web.models import AnswerModel, QueryModel
 from cronsvc.web.routing import Call, Route
-from cronsvc.web.scalars import Instant, QueryCount
+from cronsvc.web.scalars import Cursor, Instant, Limit
 
 
 class GroupSort(StrEnum):
@@ -22,8 +22,8 @@ class GroupQuery(QueryModel):
     name: Annotated[str, Field(max_length=63)] | None = None
     namespace: Annotated[str, Field(max_length=63)] | None = None
     sort: GroupSort = GroupSort.NAME
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50
 
 
 class GroupAnswer(AnswerModel):

@@ -12,14 +12,7 @@ from cronsvc.services.paging import IdSort
 from cronsvc.web.dependency_models import DependsOnAnswer, DependsOnIn
 from cronsvc.web.fields import Fields
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
-from cronsvc.web.scalars import (
-    EverySeconds,
-    Instant,
-    PriorityLevel,
-    QueryCount,
-    QueryFlag,
-    QueryId,
-)
+from cronsvc.web.scalars import Cursor, EverySeconds, Instant, Limit, PriorityLevel, QueryFlag, QueryId
 
 
 def documented(**schema: Any) -> Any:
@@ -282,13 +275,13 @@ class JobQuery(QueryModel):
     sort: JobSort = JobSort.NEWEST
     fields: Fields | None = None
     cursor: Annotated[str, Field(max_length=1500)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    limit: Limit = 50
 
 
 class PageQuery(QueryModel):
     sort: IdSort = IdSort.NEWEST
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50
 
 
 class PauseIn(RequestModel):

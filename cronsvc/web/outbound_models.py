@@ -8,10 +8,7 @@ from cronsvc.services.paging import NameSort
 from cronsvc.services.target_hosts import HoldSort
 from cronsvc.web.job_models import documented
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
-from cronsvc.web.scalars import Instant, QueryCount
-
-Cursor = Annotated[str, Field(max_length=1000)]
-Limit = Annotated[QueryCount, Field(ge=1, le=200)]
+from cronsvc.web.scalars import Cursor, Instant, Limit, QueryCount
 
 
 class PagesQuery(QueryModel):

@@ -7,7 +7,7 @@ from pydantic import Field
 from cronsvc.services.paging import NameSort
 from cronsvc.web.job_models import PauseAnswer, documented
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
-from cronsvc.web.scalars import Instant, QueryCount, QueryFlag
+from cronsvc.web.scalars import Cursor, Instant, Limit, QueryFlag
 from cronsvc.web.selecting import Selecting
 
 Concurrency = Annotated[int, documented(minimum=1, maximum=100_000)]
@@ -38,8 +38,8 @@ class QueueList(AnswerModel):
 class QueueQuery(QueryModel):
     is_paused: QueryFlag | None = None
     sort: NameSort = NameSort.NAME
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50
 
 
 class QueueIn(RequestModel):

@@ -1,15 +1,15 @@
 """Executions and attempts as JSON."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import ConfigDict, Field, RootModel
+from pydantic import ConfigDict, RootModel
 
 from cronsvc.domain.execution import Status, Trigger
 from cronsvc.web.dependency_models import CauseAnswer
 from cronsvc.web.fields import Fields
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
-from cronsvc.web.scalars import Instant, QueryCount, QueryId
+from cronsvc.web.scalars import Cursor, Instant, Limit, QueryId
 
 
 class ErrorAnswer(AnswerModel):
@@ -120,15 +120,15 @@ class ExecutionQuery(QueryModel):
     trigger: Trigger | None = None
     backfill_id: QueryId | None = None
     recovery_id: QueryId | None = None
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50
 
 
 class JobExecutionQuery(QueryModel):
     status: Status | None = None
     trigger: Trigger | None = None
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50
 
 
 class ExecutionSort(StrEnum):

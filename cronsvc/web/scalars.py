@@ -118,3 +118,7 @@ PriorityLevel = Annotated[
 QueryFlag = Annotated[bool, BeforeValidator(_flag)]
 QueryCount = Annotated[int, BeforeValidator(_count)]
 QueryId = Annotated[QueryCount, Field(ge=1, le=2**63 - 1)]
+
+# Where a page of a list goes on, and how many items it has at most.
+Cursor = Annotated[str, Field(max_length=1000)]
+Limit = Annotated[QueryCount, Field(ge=1, le=200)]

@@ -7,7 +7,7 @@ from pydantic import Field
 from cronsvc.services.paging import NameSort
 from cronsvc.web.job_models import documented
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
-from cronsvc.web.scalars import Instant, QueryCount
+from cronsvc.web.scalars import Cursor, Instant, Limit
 
 Namespace = Annotated[str, Field(max_length=63)]
 
@@ -45,5 +45,5 @@ class SecretQuery(QueryModel):
 class SecretsQuery(QueryModel):
     namespace: Namespace | None = None
     sort: NameSort = NameSort.NAME
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50

@@ -9,7 +9,7 @@ from cronsvc.services.access import Role
 from cronsvc.services.paging import IdSort
 from cronsvc.web.ending_models import DeadLetterCount
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
-from cronsvc.web.scalars import Instant, QueryCount, QueryFlag
+from cronsvc.web.scalars import Cursor, Instant, Limit, QueryFlag
 
 
 class OpenApiAnswer(RootModel[dict[str, Any]]):
@@ -184,8 +184,8 @@ class KeyQuery(QueryModel):
     name: Annotated[str, Field(max_length=100)] | None = None
     is_live: QueryFlag | None = None
     sort: IdSort = IdSort.OLDEST
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50
 
 
 class KeyList(AnswerModel):

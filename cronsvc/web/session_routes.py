@@ -10,7 +10,7 @@ from cronsvc.services.paging import IdSort
 from cronsvc.web.answers import answer
 from cronsvc.web.models import AnswerModel, QueryModel
 from cronsvc.web.routing import Call, Route
-from cronsvc.web.scalars import Instant, QueryCount
+from cronsvc.web.scalars import Cursor, Instant, Limit
 
 SESSIONS = "/api/v1/sessions"
 
@@ -42,8 +42,8 @@ class SessionsQuery(QueryModel):
 class SessionListQuery(QueryModel):
     actor: Annotated[str, Field(max_length=200)] | None = None
     sort: IdSort = IdSort.NEWEST
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50
 
 
 class SessionsEnded(AnswerModel):

@@ -11,7 +11,7 @@ from cronsvc.web.bulk_models import ItemProblem
 from cronsvc.web.job_models import SlugText, documented
 from cronsvc.web.models import AnswerModel, QueryModel, RequestModel
 from cronsvc.web.queue_models import Id
-from cronsvc.web.scalars import Instant, QueryCount
+from cronsvc.web.scalars import Cursor, Instant, Limit
 
 
 class ParameterIn(RequestModel):
@@ -76,8 +76,8 @@ class TemplateQuery(QueryModel):
     namespace: Annotated[str, Field(max_length=63)] | None = None
     name: Annotated[str, Field(max_length=63)] | None = None
     sort: TemplateSort = TemplateSort.NEWEST
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    limit: Annotated[QueryCount, Field(ge=1, le=200)] = 50
+    cursor: Cursor | None = None
+    limit: Limit = 50
 
 
 class TemplateRevisionAnswer(AnswerModel):
