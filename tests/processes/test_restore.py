@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -19,7 +19,7 @@ from cronsvc.services.backfills import Backfills
 from cronsvc.services.callers import Caller, Role
 from cronsvc.services.restore import ReleaseMode, Restore
 from cronsvc.store.pool import Database
-from tests.processes.test_worker_queues import settings_for, working
+from tests.processes.test_worker_queues import alive, settings_for, working
 from tests.support.job_types import Scripted
 from tests.support.rows import define, fetch, one
 from tests.support.servers import Embedded
@@ -56,18 +56,8 @@ def dump_and_restore(url: str, into: str) -> None:
     )
 
 
-@asynccontextmanager
-async def scheduling(settings: Settings) -> AsyncIterator[None]:
-    stop, ready = asyncio.Event(), asyncio.Event()
-    task = asyncio.create_task(run_scheduler(settings, stop, ready=ready))
-    try:
-        async with asyncio.timeout(30):
-            await ready.wait()
-        yield
-    finally:
-        stop.set()
-        async with asyncio.timeout(30):
-            await task
+def scheduling(settings: Settings) -> AbstractAsyncContextManager[None]:
+    return alive(lambda stop, ready: run_scheduler(settings, stop, ready=ready))
 
 
 async def test_a_restored_dump_is_silent_until_confirmed(

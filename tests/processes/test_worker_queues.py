@@ -1,10 +1,11 @@
 """A worker process follows the queues: it leaves paused ones alone, and told none it serves every queue there is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -26,12 +27,17 @@ def settings_for(database_url: str, redis_url: str, **more: str) -> Settings:
     return load_settings({"DATABASE_URL": database_url, "REDIS_URL": redis_url} | more)
 
 
-@asynccontextmanager
-async def working(settings: Settings, executor: Executor) -> AsyncIterator[None]:
+def working(settings: Settings, executor: Executor) -> AbstractAsyncContextManager[None]:
     """A worker in this process, for the length of the block."""
-    stop, ready = asyncio.Event(), asyncio.Event()
     executors: Mapping[str, Executor] = {"API_CALL": executor}
-    task = asyncio.create_task(run_worker(settings, stop, ready=ready, executors=executors))
+    return alive(lambda stop, ready: run_worker(settings, stop, ready=ready, executors=executors))
+
+
+@asynccontextmanager
+async def alive(run: Callable[[asyncio.Event, asyncio.Event], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """What runs until it is told to stop and says when it is ready, for the length of the block."""
+    stop, ready = asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(run(stop, ready))
     try:
         async with asyncio.timeout(30):
             await ready.wait()
